@@ -1,0 +1,24 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::oauth2::Secret;
+
+/// `[database]`: SQLite for one node, PostgreSQL for many.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite:PATH` (relative to the configuration file) or `postgres://…`. A secret, since it may hold a password.
+    pub url: Secret,
+    /// Connections to hold open.
+    pub pool_size: u32,
+    /// How long a request waits for a connection before it is answered 503.
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub acquire_timeout: Duration,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Database { url: Secret::new("sqlite:data/countersign.db"), pool_size: 8, acquire_timeout: Duration::from_secs(2) }
+    }
+}

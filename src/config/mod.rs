@@ -1,0 +1,79 @@
+//! The configuration: one section, one file, every key documented where it is declared.
+//!
+//! [`load`] reads the file, overlays the environment (`COUNTERSIGN_SERVER__LISTEN`) and the `*_file` secrets, and answers a
+//! [`Config`] or every mistake it found, each with file, line and mend. Rooms that find a mistake later report it as a
+//! [`Problem`] with the path of the key; [`Locations`] turns the path into file and line.
+
+mod accounts;
+mod audit;
+mod client;
+mod database;
+mod dialect;
+mod duration;
+mod keys;
+mod limits;
+mod load;
+mod location;
+mod log;
+mod mapping;
+mod metrics;
+mod scope;
+mod server;
+mod source;
+mod tokens;
+
+pub use accounts::Accounts;
+pub use audit::Audit;
+pub use client::{AuthMethod, Client, Introspect, TokenFormat};
+pub use database::Database;
+pub use dialect::{Croit, Dialects};
+pub use keys::Keys;
+pub use limits::{Limits, Rate};
+pub use load::load;
+pub use location::{ConfigError, Locations, Problem};
+pub use log::{Log, LogFormat};
+pub use mapping::{Deny, Effect, Expect, Mapping, Match, Rule};
+pub use metrics::Metrics;
+pub use scope::ScopeSettings;
+pub use server::Server;
+pub use source::{
+    Attributes, LdapBind, LdapPool, LdapPreset, LdapSource, LdapTls, LocalSource, OidcSource, Referrals, SearchScope, Source, SourceKind,
+};
+pub use tokens::{SigningAlgorithm, Tokens};
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Everything that can be configured. [`Config::default`] is the embedded default: SQLite under `./data`, local accounts, http on
+/// loopback.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub server: Server,
+    pub database: Database,
+    pub keys: Keys,
+    pub tokens: Tokens,
+    /// Where people come from, in order. With none declared there is one, `local`.
+    #[serde(rename = "source")]
+    pub sources: Vec<Source>,
+    pub mapping: Mapping,
+    /// `[scope.NAME]`; a scope needs no section.
+    #[serde(rename = "scope")]
+    pub scopes: BTreeMap<String, ScopeSettings>,
+    /// Declared clients; they belong to the file.
+    #[serde(rename = "client")]
+    pub clients: Vec<Client>,
+    #[serde(rename = "dialect")]
+    pub dialects: Dialects,
+    pub accounts: Accounts,
+    pub limits: Limits,
+    pub metrics: Metrics,
+    pub log: Log,
+    pub audit: Audit,
+    /// True where no key was set anywhere: the embedded default, which greets with an administrator and a client.
+    #[serde(skip)]
+    pub embedded: bool,
+    #[serde(skip)]
+    pub locations: Locations,
+}

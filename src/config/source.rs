@@ -1,0 +1,278 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+/// `[[source]]`: where people come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: String,
+    pub kind: SourceKind,
+}
+
+/// `type` of a source and what belongs to it.
+#[derive(Clone, Debug)]
+pub enum SourceKind {
+    Local(LocalSource),
+    Ldap(Box<LdapSource>),
+    /// `oidc`, or `okta`, which is a preset of it.
+    Oidc(Box<OidcSource>),
+}
+
+/// `type = "local"`: accounts of our own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalSource {}
+
+/// `type = "ldap"`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LdapSource {
+    pub preset: LdapPreset,
+    /// E-mail domains whose logins are routed here.
+    pub domains: Vec<String>,
+    /// Servers, in order of preference.
+    pub urls: Vec<Url>,
+    /// Default: `ldaps` for ldaps://, `starttls` for ldap://.
+    pub tls: Option<LdapTls>,
+    /// Must be true for `tls = "none"`.
+    pub insecure_plaintext: bool,
+    /// PEM file of the authorities to trust; default: the system's roots. Verification cannot be switched off.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files for client authentication by TLS.
+    pub client_certificate: Option<PathBuf>,
+    pub client_key: Option<PathBuf>,
+    /// The name that the server's certificate must have; default: the URL's host.
+    pub server_name: Option<String>,
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub operation_timeout: Duration,
+    /// For a whole sign-in.
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub login_deadline: Duration,
+    /// Service connections.
+    pub pool: LdapPool,
+    /// The service account, for searches.
+    pub bind_dn: Option<String>,
+    /// A file with its password; re-read when it changes.
+    pub bind_password_file: Option<PathBuf>,
+    pub bind: LdapBind,
+    /// For `bind = "direct"`: `uid={login},ou=people,…` (DN-escaped) or `{login}@corp.test`.
+    pub bind_template: Option<String>,
+    pub user_base: Option<String>,
+    pub user_scope: SearchScope,
+    /// AND-ed with the match of the login attributes.
+    pub user_filter: Option<String>,
+    /// Default: the preset's.
+    pub login_attributes: Option<Vec<String>>,
+    pub group_base: Option<String>,
+    pub group_filter: Option<String>,
+    /// Whether groups in groups count; default: the preset's.
+    pub nested: Option<bool>,
+    /// Levels of nesting; past it is an error.
+    pub max_depth: usize,
+    /// Groups of one person; past it is an error.
+    pub max_groups: usize,
+    pub page_size: i32,
+    pub referrals: Referrals,
+    /// An immutable attribute; default: the preset's.
+    pub subject_attribute: Option<String>,
+    pub attributes: Attributes,
+    /// How long a person's groups are reused within further sign-ins. Failures and passwords are never cached.
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub group_cache: Duration,
+}
+
+impl Default for LdapSource {
+    fn default() -> Self {
+        LdapSource {
+            preset: LdapPreset::OpenLdap,
+            domains: Vec::new(),
+            urls: Vec::new(),
+            tls: None,
+            insecure_plaintext: false,
+            ca_file: None,
+            client_certificate: None,
+            client_key: None,
+            server_name: None,
+            connect_timeout: Duration::from_secs(3),
+            operation_timeout: Duration::from_secs(5),
+            login_deadline: Duration::from_secs(10),
+            pool: LdapPool::default(),
+            bind_dn: None,
+            bind_password_file: None,
+            bind: LdapBind::Search,
+            bind_template: None,
+            user_base: None,
+            user_scope: SearchScope::Subtree,
+            user_filter: None,
+            login_attributes: None,
+            group_base: None,
+            group_filter: None,
+            nested: None,
+            max_depth: 10,
+            max_groups: 2_000,
+            page_size: 500,
+            referrals: Referrals::Ignore,
+            subject_attribute: None,
+            attributes: Attributes::default(),
+            group_cache: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `pool.*` of an LDAP source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LdapPool {
+    pub size: usize,
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub idle: Duration,
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub lifetime: Duration,
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub acquire_timeout: Duration,
+}
+
+impl Default for LdapPool {
+    fn default() -> Self {
+        LdapPool { size: 5, idle: Duration::from_secs(300), lifetime: Duration::from_secs(1_800), acquire_timeout: Duration::from_secs(2) }
+    }
+}
+
+/// Defaults for one kind of directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum LdapPreset {
+    /// rfc2307bis: `member`, breadth-first, subject entryUUID.
+    #[default]
+    #[serde(rename = "openldap")]
+    OpenLdap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapTls {
+    Ldaps,
+    StartTls,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapBind {
+    /// Find the entry as the service account, then bind as it.
+    #[default]
+    Search,
+    /// Bind by the template, then read the entry as the service account or, without one, as the user.
+    Direct,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchScope {
+    #[default]
+    Subtree,
+    One,
+}
+
+/// Referrals are never chased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Referrals {
+    #[default]
+    Ignore,
+    /// A referral in a search result is an error.
+    Reject,
+}
+
+/// `attributes.*`: which attribute (LDAP) or JSON Pointer (OIDC) holds what.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attributes {
+    /// OIDC only; LDAP uses the first login attribute. Default: `/preferred_username`, else `/sub`.
+    pub username: Option<String>,
+    pub email: Option<String>,
+    pub name: Option<String>,
+}
+
+/// `type = "okta"` or `type = "oidc"`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OidcSource {
+    /// Matched exactly against `iss`.
+    pub issuer: String,
+    pub client_id: String,
+    /// Accepted `aud` values; default: the client_id.
+    pub audiences: Vec<String>,
+    /// Okta's, for signInConfig; default: the issuer's origin.
+    pub base_url: Option<String>,
+    /// JSON Pointer to the groups.
+    pub groups_claim: String,
+    /// An id token without the groups claim is refused.
+    pub groups_required: bool,
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub clock_skew: Duration,
+    /// Oldest id token (by `iat`) that an exchange accepts.
+    #[serde(deserialize_with = "super::duration::deserialize")]
+    pub max_age: Duration,
+    /// Accepted `alg` values; symmetric ones and `none` are never accepted.
+    pub algorithms: Vec<String>,
+    /// `acr` values, one of which the token must have. Without it any.
+    pub acr_values: Vec<String>,
+    /// `amr` values, one of which the token must have. Without it any.
+    pub amr_values: Vec<String>,
+    /// Longest time since `auth_time`. Without it any.
+    #[serde(deserialize_with = "super::duration::optional")]
+    pub max_auth_age: Option<Duration>,
+    pub attributes: Attributes,
+    pub ca_file: Option<PathBuf>,
+    /// E-mail domains of its people.
+    pub domains: Vec<String>,
+}
+
+impl Default for OidcSource {
+    fn default() -> Self {
+        OidcSource {
+            issuer: String::new(),
+            client_id: String::new(),
+            audiences: Vec::new(),
+            base_url: None,
+            groups_claim: "/groups".to_owned(),
+            groups_required: false,
+            clock_skew: Duration::from_secs(60),
+            max_age: Duration::from_secs(600),
+            algorithms: vec!["RS256".to_owned()],
+            acr_values: Vec::new(),
+            amr_values: Vec::new(),
+            max_auth_age: None,
+            attributes: Attributes::default(),
+            ca_file: None,
+            domains: Vec::new(),
+        }
+    }
+}
+
+/// `type` is read by hand, since serde's tagged enums lose the line of a mistake.
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let mut table = BTreeMap::<String, toml::Value>::deserialize(deserializer)?;
+        let mut take = |key: &str| match table.remove(key) {
+            Some(toml::Value::String(text)) => Ok(text),
+            Some(_) => Err(D::Error::custom(format!("{key} is a string"))),
+            None => Err(D::Error::missing_field(if key == "name" { "name" } else { "type" })),
+        };
+        let (name, kind) = (take("name")?, take("type")?);
+        let rest = toml::Value::Table(table.into_iter().collect());
+        let kind = match kind.as_str() {
+            "local" => SourceKind::Local(rest.try_into().map_err(D::Error::custom)?),
+            "ldap" => SourceKind::Ldap(Box::new(rest.try_into().map_err(D::Error::custom)?)),
+            "oidc" | "okta" => SourceKind::Oidc(Box::new(rest.try_into().map_err(D::Error::custom)?)),
+            other => return Err(D::Error::custom(format!("unknown type {other}; one of local, ldap, okta, oidc"))),
+        };
+        Ok(Source { name, kind })
+    }
+}

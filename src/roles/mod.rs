@@ -1,0 +1,3 @@
+//! Groups to roles: rules, evaluation, explanation. Pure: no I/O, no clock.
+
+pub mod facts;
