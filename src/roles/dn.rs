@@ -48,6 +48,8 @@ pub enum DnError {
     Unescaped(usize, char),
     #[error("at byte {0}: NUL must be written \\00")]
     Nul(usize),
+    #[error("one level names {0} twice; a name has each attribute type once a level")]
+    Repeated(String),
     #[error("at byte {0}: after # come pairs of hex digits; write \\# for a value that begins with #")]
     HexString(usize),
 }
@@ -66,7 +68,7 @@ impl Dn {
             attributes.push(reader.attribute()?);
             let separator = reader.next();
             if separator != Some(b'+') {
-                rdns.push(Rdn::new(std::mem::take(&mut attributes)));
+                rdns.push(Rdn::new(std::mem::take(&mut attributes))?);
             }
             if separator.is_none() {
                 break;
@@ -131,12 +133,19 @@ impl fmt::Display for Dn {
 }
 
 impl Rdn {
-    fn new(attributes: Vec<Attribute>) -> Rdn {
-        let mut parts: Vec<&str> = attributes.iter().map(|attribute| attribute.normalised.as_str()).collect();
-        parts.sort_unstable();
-        parts.dedup();
-        let normalised = parts.join("+");
-        Rdn { attributes, normalised }
+    fn new(mut attributes: Vec<Attribute>) -> Result<Rdn, DnError> {
+        attributes.sort_by(|a, b| a.normalised.cmp(&b.normalised));
+        let twice = attributes.windows(2).find_map(|pair| match pair {
+            [a, b] if a.kind == b.kind => Some(a.kind.clone()),
+            _ => None,
+        });
+        match twice {
+            Some(kind) => Err(DnError::Repeated(kind)),
+            None => {
+                let normalised = attributes.iter().map(|attribute| attribute.normalised.as_str()).collect::<Vec<_>>().join("+");
+                Ok(Rdn { attributes, normalised })
+            }
+        }
     }
 }
 
@@ -160,8 +169,17 @@ pub fn escape_value(value: &str) -> String {
 ///
 /// NFC rather than the NFKC of RFC 4518, so that a look-alike from a compatibility block never matches a rule.
 pub fn fold(value: &str) -> String {
-    let lower = value.nfd().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).nfc().collect::<String>();
+    let lower = value.nfd().flat_map(char::to_lowercase).map(alike).nfc().collect::<String>();
     lower.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The two letters that Unicode folds to another one although they are lower case already.
+fn alike(c: char) -> char {
+    match c {
+        'ς' => 'σ',
+        'ſ' => 's',
+        c => c,
+    }
 }
 
 /// RFC 4519's short name of an attribute type; types without one here stay as they are, in lower case.
@@ -260,6 +278,7 @@ mod tests {
             ("cn=\"a\"", DnError::Unescaped(3, '"')),
             ("cn=a;dc=b", DnError::Unescaped(4, ';')),
             ("cn=a\0", DnError::Nul(4)),
+            ("cn=a+CN=b,dc=x", DnError::Repeated("cn".to_owned())),
             ("cn=#0", DnError::HexString(3)),
             ("cn=#", DnError::HexString(3)),
             ("cn=#00zz", DnError::HexString(3)),

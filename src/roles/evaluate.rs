@@ -1,0 +1,162 @@
+//! From facts to roles, in the one order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::evaluation::{Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Reason, TakenAway};
+use super::facts::Facts;
+use super::matcher::Hit;
+use super::pattern::under_ceiling;
+use super::person::Person;
+use super::template::Template;
+use super::{Rule, Rules, applies, is_privileged, is_role, near};
+
+type Roles = BTreeMap<String, BTreeSet<Reason>>;
+
+impl Rules {
+    /// The roles of a person of `source`. `assigned` are the roles of the source's own record of the person.
+    ///
+    /// Errors are about facts that cannot be judged, never about the person: see [`EvaluationError`].
+    pub fn evaluate(&self, source: &str, facts: &Facts, assigned: &[String]) -> Result<Evaluation, EvaluationError> {
+        self.evaluate_under(source, facts, assigned, None)
+    }
+
+    /// The same for a client that lets only roles through that match `ceiling`; without one it lets all through. `max_roles` counts
+    /// what is left.
+    pub fn evaluate_under(
+        &self,
+        source: &str,
+        facts: &Facts,
+        assigned: &[String],
+        ceiling: Option<&[String]>,
+    ) -> Result<Evaluation, EvaluationError> {
+        let person = self.person(source, facts)?;
+        self.judge(source, &person, assigned, ceiling)
+    }
+
+    /// The same as [`Rules::evaluate`], and what nearly matched. Slower: for people who ask why, not for sign-ins.
+    pub fn explain(&self, source: &str, facts: &Facts, assigned: &[String]) -> Result<Evaluation, EvaluationError> {
+        let person = self.person(source, facts)?;
+        let evaluation = self.judge(source, &person, assigned, None)?;
+        Ok(Evaluation { near_misses: near::misses(self, source, &person), ..evaluation })
+    }
+
+    fn person<'a>(&'a self, source: &str, facts: &'a Facts) -> Result<Person<'a>, EvaluationError> {
+        if !self.sources.iter().any(|name| name == source) {
+            return Err(EvaluationError::UnknownSource(source.to_owned()));
+        }
+        let rules = self.rules.iter().filter(|rule| applies(&rule.source, source)).map(|rule| &rule.matcher);
+        let denies = self.denies.iter().filter(|deny| applies(&deny.source, source)).map(|deny| &deny.matcher);
+        let selectors = self.require_any.iter().chain(&self.require_all).map(|selector| &selector.matcher);
+        Person::new(facts, rules.chain(denies).chain(selectors))
+    }
+
+    fn judge(
+        &self,
+        source: &str,
+        person: &Person<'_>,
+        assigned: &[String],
+        ceiling: Option<&[String]>,
+    ) -> Result<Evaluation, EvaluationError> {
+        if let Some(denied) = self.denial(source, person) {
+            return Ok(Evaluation { denied: Some(denied), ..Evaluation::default() });
+        }
+        let mut roles: Roles = assigned.iter().map(|role| (role.clone(), BTreeSet::from([Reason::Assigned]))).collect();
+        let dropped = self.apply_rules(source, person, &mut roles);
+        for role in self.defaults.get(source).into_iter().flatten() {
+            roles.entry(role.clone()).or_default().insert(Reason::Default { source: source.to_owned() });
+        }
+        let taken_away = self.take_away(source, person, &mut roles);
+        let over_ceiling = cut(&mut roles, ceiling);
+        if roles.len() > self.max_roles {
+            return Err(EvaluationError::TooManyRoles { count: roles.len(), max: self.max_roles });
+        }
+        let roles = roles.into_iter().map(|(role, because)| GrantedRole { role, because: because.into_iter().collect() }).collect();
+        Ok(Evaluation { roles, denied: None, dropped, taken_away, over_ceiling, near_misses: Vec::new() })
+    }
+
+    fn denial(&self, source: &str, person: &Person<'_>) -> Option<Denial> {
+        for deny in self.denies.iter().filter(|deny| deny.roles.is_none() && applies(&deny.source, source)) {
+            if let Some(hit) = deny.matcher.hits(person).into_iter().next() {
+                return Some(Denial::Deny { id: deny.id.clone(), matched: hit.matched, via: hit.via.to_vec() });
+            }
+        }
+        if !self.require_any.is_empty() && !self.require_any.iter().any(|selector| selector.matcher.finds(person)) {
+            return Some(Denial::RequireAny { selectors: self.require_any.iter().map(|selector| selector.text.clone()).collect() });
+        }
+        let missing = self.require_all.iter().filter(|selector| !selector.matcher.finds(person));
+        let missing: Vec<String> = missing.map(|selector| selector.text.clone()).collect();
+        (!missing.is_empty()).then_some(Denial::RequireAll { selectors: missing })
+    }
+
+    fn apply_rules(&self, source: &str, person: &Person<'_>, roles: &mut Roles) -> Vec<Dropped> {
+        let mut dropped = BTreeSet::new();
+        for rule in self.rules.iter().filter(|rule| applies(&rule.source, source)) {
+            for hit in rule.matcher.hits(person) {
+                for template in &rule.roles {
+                    match made(rule, template, &hit) {
+                        Ok(role) => {
+                            let reason = Reason::Rule { id: rule.id.clone(), matched: hit.matched.clone(), via: hit.via.to_vec() };
+                            roles.entry(role).or_default().insert(reason);
+                        }
+                        Err((role, reason)) => {
+                            dropped.insert(Dropped { role, rule: rule.id.clone(), matched: hit.matched.clone(), reason });
+                        }
+                    }
+                }
+            }
+        }
+        dropped.into_iter().collect()
+    }
+
+    fn take_away(&self, source: &str, person: &Person<'_>, roles: &mut Roles) -> Vec<TakenAway> {
+        let mut taken_away = Vec::new();
+        for deny in self.denies.iter().filter(|deny| applies(&deny.source, source)) {
+            let Some(patterns) = &deny.roles else { continue };
+            let Some(hit) = deny.matcher.hits(person).into_iter().next() else { continue };
+            roles.retain(|role, _| {
+                let keep = !patterns.iter().any(|pattern| pattern.matches(role));
+                if !keep {
+                    taken_away.push(TakenAway { role: role.clone(), deny: deny.id.clone(), matched: hit.matched.clone() });
+                }
+                keep
+            });
+        }
+        taken_away.sort();
+        taken_away
+    }
+}
+
+/// The role that a rule gives for a hit, or the role and the reason why it is dropped.
+fn made(rule: &Rule, template: &Template, hit: &Hit<'_>) -> Result<String, (String, String)> {
+    if let Some(role) = template.literal() {
+        return Ok(role.to_owned());
+    }
+    let role = match template.fill(hit.captures.as_ref()) {
+        Ok(role) => role,
+        Err(capture) => return Err((String::new(), format!("the capture {capture} is empty"))),
+    };
+    if !is_role(&role) {
+        Err((role, "not a role: 1 to 128 bytes without spaces, control or invisible characters".to_owned()))
+    } else if is_privileged(&role) {
+        Err((role, "captures never make a countersign: role".to_owned()))
+    } else if !rule.allow.iter().any(|pattern| pattern.matches(&role)) {
+        Err((role, "matches none of allow_roles".to_owned()))
+    } else {
+        Ok(role)
+    }
+}
+
+/// Takes out what the client does not let through, and answers it.
+fn cut(roles: &mut Roles, ceiling: Option<&[String]>) -> Vec<String> {
+    let mut over = Vec::new();
+    if let Some(patterns) = ceiling {
+        roles.retain(|role, _| {
+            let keep = under_ceiling(role, patterns);
+            if !keep {
+                over.push(role.clone());
+            }
+            keep
+        });
+    }
+    over
+}

@@ -1,0 +1,168 @@
+//! What an evaluation answers: the roles with their reasons, and everything that was refused on the way.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::dn::DnError;
+use super::group_key;
+
+/// The roles of a person, each with its reasons, or the denial of the sign-in. Everything in it is sorted: the same facts give
+/// the same evaluation, in whatever order they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Evaluation {
+    pub roles: Vec<GrantedRole>,
+    /// With one there are no roles, and no sign-in.
+    pub denied: Option<Denial>,
+    /// Roles made of captures that must not be.
+    pub dropped: Vec<Dropped>,
+    /// Roles that a deny took away.
+    pub taken_away: Vec<TakenAway>,
+    /// Roles that the client does not let through.
+    pub over_ceiling: Vec<String>,
+    /// What nearly matched; only [`super::Rules::explain`] looks.
+    pub near_misses: Vec<NearMiss>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantedRole {
+    pub role: String,
+    pub because: Vec<Reason>,
+}
+
+/// Why a person has a role.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Reason {
+    /// A rule, the group or claim value that it matched, and the groups on the way there, nearest to the person first.
+    Rule { id: String, matched: Matched, via: Vec<String> },
+    /// Every person of the source has it.
+    Default { source: String },
+    /// The source's own record of the person holds it.
+    Assigned,
+}
+
+/// A group, as the directory wrote its name, or a value of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matched {
+    Group(String),
+    Claim { pointer: String, value: String },
+}
+
+/// Why nobody signs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Denial {
+    Deny {
+        id: String,
+        matched: Matched,
+        via: Vec<String>,
+    },
+    /// None of these matched.
+    RequireAny {
+        selectors: Vec<String>,
+    },
+    /// These did not match.
+    RequireAll {
+        selectors: Vec<String>,
+    },
+}
+
+/// A role that a rule made of captures and that was not given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Dropped {
+    pub role: String,
+    pub rule: String,
+    pub matched: Matched,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct TakenAway {
+    pub role: String,
+    /// The id of the deny.
+    pub deny: String,
+    pub matched: Matched,
+}
+
+/// A rule, deny or selector that would have matched, but for the reason.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NearMiss {
+    /// `rule team`, `deny leavers` or `require_any`.
+    pub condition: String,
+    pub found: Matched,
+    pub reason: String,
+}
+
+/// Facts that cannot be judged. Nothing is decided: not a refusal of the person, but an answer that cannot be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvaluationError {
+    #[error("no [[source]] is called {0}")]
+    UnknownSource(String),
+    #[error("the source answered a group name that is none, {dn:?}: {reason}")]
+    GroupName { dn: String, reason: DnError },
+    #[error("the claim {pointer} holds {found}; a rule looks there and needs a text or a list of texts")]
+    Claim { pointer: String, found: &'static str },
+    #[error("{count} roles are more than mapping.max_roles = {max}; raise it, narrow the rules or give the client a role_ceiling")]
+    TooManyRoles { count: usize, max: usize },
+}
+
+impl Evaluation {
+    /// The names alone, sorted.
+    pub fn role_names(&self) -> Vec<String> {
+        self.roles.iter().map(|granted| granted.role.clone()).collect()
+    }
+
+    /// The ids of the rules that made the roles: a grant records them, so that it can be revoked by rule.
+    pub fn rule_ids(&self) -> Vec<String> {
+        self.sorted(|reason| match reason {
+            Reason::Rule { id, .. } => vec![id.clone()],
+            _ => Vec::new(),
+        })
+    }
+
+    /// The groups that made the roles, those on the way there too, each as [`group_key`] writes it: a grant records them, so that
+    /// it can be revoked by group. Values of claims are among them.
+    pub fn group_dns(&self) -> Vec<String> {
+        self.sorted(|reason| match reason {
+            Reason::Rule { matched, via, .. } => via.iter().map(String::as_str).chain([matched.text()]).map(group_key).collect(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn sorted(&self, of: impl Fn(&Reason) -> Vec<String>) -> Vec<String> {
+        let all: BTreeSet<String> = self.roles.iter().flat_map(|granted| &granted.because).flat_map(of).collect();
+        all.into_iter().collect()
+    }
+}
+
+impl Matched {
+    /// The name of the group or the value of the claim.
+    pub fn text(&self) -> &str {
+        match self {
+            Matched::Group(dn) => dn,
+            Matched::Claim { value, .. } => value,
+        }
+    }
+}
+
+impl fmt::Display for Matched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Matched::Group(dn) => write!(f, "group {dn}"),
+            Matched::Claim { pointer, value } => write!(f, "claim {pointer} = {value}"),
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denial::Deny { id, matched, .. } => write!(f, "deny {id} matches {matched}"),
+            Denial::RequireAny { selectors } => write!(f, "none of require_any matches: {}", selectors.join(", ")),
+            Denial::RequireAll { selectors } => write!(f, "require_all asks for more: {}", selectors.join(", ")),
+        }
+    }
+}
