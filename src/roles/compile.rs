@@ -208,7 +208,7 @@ impl<'a> Compiler<'a> {
             let matcher = if let Some(name) = text.strip_prefix("dn:") {
                 self.dn(&path, name).map(Matcher::Dn)
             } else if let Some(name) = text.strip_prefix("cn:") {
-                let under = self.under("mapping.under", &"a cn: selector", under);
+                let under = self.under("mapping.under", "a cn: selector", under);
                 self.name(&path, name).and_then(|name| Some(Matcher::cn(name, under?)))
             } else if let Some((pointer, value)) = text.strip_prefix("claim:").and_then(|rest| rest.split_once('=')) {
                 let pointer = self.pointer(&path, pointer).map(str::to_owned);

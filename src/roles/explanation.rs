@@ -47,7 +47,7 @@ impl fmt::Display for Explanation {
         let drops = dropped.iter().map(|drop| format!("{:?} of rule {}, {}: {}", drop.role, drop.rule, drop.matched, drop.reason));
         section(f, "dropped", drops)?;
         section(f, "not let through by the client", over_ceiling.iter().cloned())?;
-        section(f, "near misses", near_misses.iter().map(|miss| format!("{}: {}, but {}", miss.condition, miss.found, miss.reason)))
+        section(f, "near misses", near_misses.iter().map(|miss| format!("{}: {}: {}", miss.condition, miss.found, miss.reason)))
     }
 }
 
@@ -134,7 +134,7 @@ taken away
 dropped
   \"a b\" of rule t, group CN=lvl2,OU=Roles,DC=corp: not a role
 near misses
-  rule admins: group CN=lvl2,OU=Roles,DC=corp, but it is not under ou=x
+  rule admins: group CN=lvl2,OU=Roles,DC=corp: it is not under ou=x
 ";
         assert_eq!(example().to_string(), expected);
     }

@@ -53,3 +53,13 @@ fn denials_and_errors_fail_too() {
     );
     assert!(reason("groups = [\"Leavers\"]\ndenied = true").starts_with("expected a denied sign-in, got an error: the source answered"));
 }
+
+#[test]
+fn the_documented_mapping_holds() {
+    let page = include_str!("../../../docs/federate.md");
+    let (_, section) = page.split_once("## Map groups to roles").unwrap();
+    let example = section.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    let mut whole: toml::Table = toml::from_str(example).unwrap();
+    let mapping: Mapping = whole.remove("mapping").unwrap().try_into().unwrap();
+    Rules::compile(&mapping, &["corp-ad".to_owned(), "okta".to_owned()]).unwrap();
+}
