@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,6 +11,8 @@ use crate::oauth2::Secret;
 pub struct Database {
     /// `sqlite:PATH` (relative to the configuration file) or `postgres://…`. A secret, since it may hold a password.
     pub url: Secret,
+    /// A file with the url, instead of the url itself: for one with a password.
+    pub url_file: Option<PathBuf>,
     /// Connections to hold open.
     pub pool_size: u32,
     /// How long a request waits for a connection before it is answered 503.
@@ -19,6 +22,6 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Database { url: Secret::new("sqlite:data/countersign.db"), pool_size: 8, acquire_timeout: Duration::from_secs(2) }
+        Database { url: Secret::new("sqlite:data/countersign.db"), url_file: None, pool_size: 8, acquire_timeout: Duration::from_secs(2) }
     }
 }

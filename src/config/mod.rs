@@ -10,6 +10,7 @@ mod client;
 mod database;
 mod dialect;
 mod duration;
+mod environment;
 mod keys;
 mod limits;
 mod load;
@@ -17,10 +18,14 @@ mod location;
 mod log;
 mod mapping;
 mod metrics;
+mod paths;
+mod read;
 mod scope;
 mod server;
 mod source;
 mod tokens;
+mod validate;
+mod validate_client;
 
 pub use accounts::Accounts;
 pub use audit::Audit;
@@ -29,7 +34,7 @@ pub use database::Database;
 pub use dialect::{Croit, Dialects};
 pub use keys::Keys;
 pub use limits::{Limits, Rate};
-pub use load::load;
+pub use load::{File, load, parse};
 pub use location::{ConfigError, Locations, Problem};
 pub use log::{Log, LogFormat};
 pub use mapping::{Deny, Effect, Expect, Mapping, Match, Rule};
@@ -40,31 +45,25 @@ pub use source::{
     Attributes, LdapBind, LdapPool, LdapPreset, LdapSource, LdapTls, LocalSource, OidcSource, Referrals, SearchScope, Source, SourceKind,
 };
 pub use tokens::{SigningAlgorithm, Tokens};
+pub use validate_client::check as check_client;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 /// Everything that can be configured. [`Config::default`] is the embedded default: SQLite under `./data`, local accounts, http on
 /// loopback.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     pub server: Server,
     pub database: Database,
     pub keys: Keys,
     pub tokens: Tokens,
     /// Where people come from, in order. With none declared there is one, `local`.
-    #[serde(rename = "source")]
     pub sources: Vec<Source>,
     pub mapping: Mapping,
     /// `[scope.NAME]`; a scope needs no section.
-    #[serde(rename = "scope")]
     pub scopes: BTreeMap<String, ScopeSettings>,
     /// Declared clients; they belong to the file.
-    #[serde(rename = "client")]
     pub clients: Vec<Client>,
-    #[serde(rename = "dialect")]
     pub dialects: Dialects,
     pub accounts: Accounts,
     pub limits: Limits,
@@ -72,8 +71,16 @@ pub struct Config {
     pub log: Log,
     pub audit: Audit,
     /// True where no key was set anywhere: the embedded default, which greets with an administrator and a client.
-    #[serde(skip)]
     pub embedded: bool,
-    #[serde(skip)]
     pub locations: Locations,
+}
+
+impl Config {
+    /// The names of the sources, in order; with none declared there is one, `local`.
+    pub fn source_names(&self) -> Vec<String> {
+        match self.sources.is_empty() {
+            true => vec!["local".to_owned()],
+            false => self.sources.iter().map(|source| source.name.clone()).collect(),
+        }
+    }
 }

@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 /// `[[source]]`: where people come from.
@@ -34,6 +33,7 @@ pub struct LdapSource {
     /// E-mail domains whose logins are routed here.
     pub domains: Vec<String>,
     /// Servers, in order of preference.
+    #[serde(deserialize_with = "urls")]
     pub urls: Vec<Url>,
     /// Default: `ldaps` for ldaps://, `starttls` for ldap://.
     pub tls: Option<LdapTls>,
@@ -255,24 +255,16 @@ impl Default for OidcSource {
     }
 }
 
-/// `type` is read by hand, since serde's tagged enums lose the line of a mistake.
-impl<'de> Deserialize<'de> for Source {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let mut table = BTreeMap::<String, toml::Value>::deserialize(deserializer)?;
-        let mut take = |key: &str| match table.remove(key) {
-            Some(toml::Value::String(text)) => Ok(text),
-            Some(_) => Err(D::Error::custom(format!("{key} is a string"))),
-            None => Err(D::Error::missing_field(if key == "name" { "name" } else { "type" })),
-        };
-        let (name, kind) = (take("name")?, take("type")?);
-        let rest = toml::Value::Table(table.into_iter().collect());
-        let kind = match kind.as_str() {
-            "local" => SourceKind::Local(rest.try_into().map_err(D::Error::custom)?),
-            "ldap" => SourceKind::Ldap(Box::new(rest.try_into().map_err(D::Error::custom)?)),
-            "oidc" | "okta" => SourceKind::Oidc(Box::new(rest.try_into().map_err(D::Error::custom)?)),
-            other => return Err(D::Error::custom(format!("unknown type {other}; one of local, ldap, okta, oidc"))),
-        };
-        Ok(Source { name, kind })
+/// A list of URLs, with a mend in the error.
+fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {
+    struct Address(Url);
+    impl<'de> Deserialize<'de> for Address {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text = String::deserialize(deserializer)?;
+            Url::parse(&text)
+                .map(Address)
+                .map_err(|e| de::Error::custom(format!("no URL ({e}); write one such as ldaps://ldap.example.org")))
+        }
     }
+    Ok(Vec::<Address>::deserialize(deserializer)?.into_iter().map(|address| address.0).collect())
 }
