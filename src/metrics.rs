@@ -55,8 +55,7 @@ pub enum Route {
 }
 
 impl Route {
-    const ALL: [Route; 7] =
-        [Route::Token, Route::Introspect, Route::Revoke, Route::Jwks, Route::Metadata, Route::Health, Route::Other];
+    const ALL: [Route; 7] = [Route::Token, Route::Introspect, Route::Revoke, Route::Jwks, Route::Metadata, Route::Health, Route::Other];
 
     /// The route that a path leads to. An issuer with a path of its own stands before ours.
     pub fn of(path: &str) -> Route {
@@ -100,6 +99,12 @@ impl std::fmt::Debug for Handle {
     }
 }
 
+impl From<PrometheusHandle> for Handle {
+    fn from(handle: PrometheusHandle) -> Handle {
+        Handle(handle)
+    }
+}
+
 impl Handle {
     /// The Prometheus text format, version 0.0.4.
     pub fn render(&self) -> String {
@@ -121,8 +126,7 @@ pub fn install() -> Result<Handle, BuildError> {
         tokens: GrantType::ALL.map(|grant| counter!(TOKENS, "grant" => grant.as_str())),
         active: counter!(INTROSPECTIONS, "active" => "true"),
         inactive: counter!(INTROSPECTIONS, "active" => "false"),
-        requests: Route::ALL
-            .map(|route| STATUSES.map(|(_, status)| counter!(REQUESTS, "route" => route.as_str(), "status" => status))),
+        requests: Route::ALL.map(|route| STATUSES.map(|(_, status)| counter!(REQUESTS, "route" => route.as_str(), "status" => status))),
         connections: gauge!(CONNECTIONS),
     };
     let _ = HOT.set(hot);
@@ -132,7 +136,10 @@ pub fn install() -> Result<Handle, BuildError> {
 fn describe() {
     describe_counter!(TOKENS, "Access tokens issued, by grant type.");
     describe_counter!(INTROSPECTIONS, "Introspections answered, by whether the token was active.");
-    describe_counter!(SIGN_INS, "Sign-ins of people, by source and outcome: ok, refused, or unavailable where the source could not be asked.");
+    describe_counter!(
+        SIGN_INS,
+        "Sign-ins of people, by source and outcome: ok, refused, or unavailable where the source could not be asked."
+    );
     describe_counter!(REFUSALS, "Requests refused, by the OAuth error code of the answer.");
     describe_counter!(REQUESTS, "HTTP requests answered, by route and status.");
     describe_gauge!(CONNECTIONS, "HTTP connections that are open.");

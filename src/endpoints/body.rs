@@ -99,7 +99,8 @@ mod tests {
             reason.ok_or(rejection)
         });
         let ask = async |length: &str| {
-            let request = http::Request::post("/").header("content-length", length).body(http_body_util::Full::new(Bytes::from("12345678")));
+            let request =
+                http::Request::post("/").header("content-length", length).body(http_body_util::Full::new(Bytes::from("12345678")));
             let response = warp::service(echo.clone()).call(request.unwrap()).await.unwrap();
             response.into_body().collect().await.unwrap().to_bytes()
         };

@@ -132,7 +132,8 @@ async fn answer(mut request: Request<Incoming>, remote: SocketAddr, shared: Arc<
 
 /// Plain http off loopback is for the trusted proxies alone.
 fn past_the_proxy() -> Response {
-    let body = r#"{"error":"invalid_request","error_description":"plain http is answered only to the proxies named in server.trusted_proxies"}"#;
+    let body =
+        r#"{"error":"invalid_request","error_description":"plain http is answered only to the proxies named in server.trusted_proxies"}"#;
     let mut response = body.into_response();
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

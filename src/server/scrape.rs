@@ -48,3 +48,30 @@ pub async fn serve_metrics(
         }
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn gauges_are_read_at_each_scrape_and_nothing_else_is_served() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = Handle::from(recorder.handle());
+        let sample = move || metrics::with_local_recorder(&recorder, || crate::metrics::hash_queue(3));
+        let sample = std::sync::Arc::new(sample);
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (address, serve) = serve_metrics(listen, handle, move || sample(), std::future::pending()).await.unwrap();
+        tokio::spawn(serve);
+        let ask = async |path: &str| {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let answer = ask("/metrics").await;
+        assert!(answer.contains("text/plain; version=0.0.4") && answer.contains("countersign_password_hash_queue 3"), "{answer}");
+        assert!(ask("/").await.starts_with("HTTP/1.1 404"));
+    }
+}

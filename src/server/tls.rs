@@ -110,8 +110,9 @@ impl Files {
         if chain.is_empty() {
             return Err(certificate("holds no certificate; name the PEM file with the chain, the server's own first".to_owned()));
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| Problem::new("server.tls_key", format!("{}: cannot be read as a PEM private key: {error}", self.key.display())))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| {
+            Problem::new("server.tls_key", format!("{}: cannot be read as a PEM private key: {error}", self.key.display()))
+        })?;
         CertifiedKey::from_der(chain, key, provider).map_err(|error| {
             let reason = format!("{}: does not work with the certificate in {}: {error}", self.key.display(), self.certificate.display());
             Problem::new("server.tls_key", reason)
