@@ -1,1 +1,3 @@
 //! (being built)
+pub mod body;
+pub mod peer;

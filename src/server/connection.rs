@@ -1,0 +1,142 @@
+//! One connection: handshake, protocol, and what is added to each request.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::Watcher;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
+use tracing::Instrument;
+use warp::Reply;
+use warp::reply::Response;
+
+use super::Routes;
+use super::forwarded::Proxies;
+use crate::endpoints::peer::{Peer, RequestId};
+use crate::metrics::{self, Route};
+
+/// Request line and headers together, in bytes.
+const HEAD_LIMIT: usize = 32 * 1024;
+/// Requests under way at a time on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+/// What all connections of a listener share.
+pub(super) struct Shared {
+    routes: Routes,
+    tls: Option<TlsAcceptor>,
+    proxies: Proxies,
+    patience: Duration,
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Shared {
+    /// `patience` is how long a client may take for its handshake, and for the head of a request. It is also how long an HTTP/1
+    /// connection may be idle, since hyper has one timer for both.
+    pub(super) fn new(routes: Routes, tls: Option<TlsAcceptor>, proxies: Proxies, patience: Duration) -> Shared {
+        // The limit of 100 headers is hyper's own; naming it would only move them to the heap.
+        let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
+        http1.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD_LIMIT);
+        let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
+        http2
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(HEAD_LIMIT as u32)
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10));
+        Shared { routes, tls, proxies, patience, http1, http2 }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>, watcher: Watcher) {
+    let _open = metrics::connection_opened();
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = &shared.tls else {
+        // No sniffing for HTTP/2 on plain connections: hyper's has no timeout.
+        return speak(stream, Protocol::Http1, remote, shared.clone(), watcher).await;
+    };
+    match tokio::time::timeout(shared.patience, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            speak(stream, if http2 { Protocol::Http2 } else { Protocol::Http1 }, remote, shared.clone(), watcher).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%remote, %error, "the TLS handshake failed"),
+        Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
+    }
+}
+
+async fn speak<S>(stream: S, protocol: Protocol, remote: SocketAddr, shared: Arc<Shared>, watcher: Watcher)
+where
+    TokioIo<S>: Read + Write + Unpin + Send + 'static,
+{
+    let builder = if protocol == Protocol::Http2 { &shared.http2 } else { &shared.http1 };
+    let started = Arc::new(AtomicBool::new(protocol == Protocol::Http1));
+    let service = service_fn({
+        let (shared, started) = (shared.clone(), started.clone());
+        move |request| {
+            if protocol == Protocol::Http2 {
+                started.store(true, Ordering::Relaxed);
+            }
+            answer(request, remote, shared.clone())
+        }
+    });
+    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(connection);
+    // HTTP/2 has no timer for its preface and the first head.
+    let ended = match tokio::time::timeout(shared.patience, &mut connection).await {
+        Ok(ended) => ended,
+        Err(_) if started.load(Ordering::Relaxed) => connection.await,
+        Err(_) => return tracing::debug!(%remote, "no HTTP/2 request came in time"),
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%remote, %error, "the connection broke");
+    }
+}
+
+/// Finds out who asks, hands the request to the routes, and counts the answer.
+async fn answer(mut request: Request<Incoming>, remote: SocketAddr, shared: Arc<Shared>) -> Result<Response, Infallible> {
+    let path = request.uri().path();
+    let route = Route::of(path);
+    let response = match shared.proxies.client(remote, path, request.headers()) {
+        Some(client) => {
+            let request_id = RequestId::next();
+            let peer = Peer { address: client.address, via_proxy: client.via_proxy, tls: shared.tls.is_some(), request_id };
+            request.extensions_mut().insert(peer);
+            // At the level of errors, so that whatever is logged carries the id.
+            let span = tracing::error_span!("request", id = %request_id);
+            warp::service(shared.routes.clone()).call(request).instrument(span).await?
+        }
+        None => past_the_proxy(),
+    };
+    metrics::request_answered(route, response.status().as_u16());
+    Ok(response)
+}
+
+/// Plain http off loopback is for the trusted proxies alone.
+fn past_the_proxy() -> Response {
+    let body =
+        r#"{"error":"invalid_request","error_description":"plain http is answered only to the proxies named in server.trusted_proxies"}"#;
+    let mut response = body.into_response();
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
