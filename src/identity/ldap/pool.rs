@@ -1,0 +1,137 @@
+//! Connections of the service account, for searches only: a person's bind never happens on one of them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::connection::{Connection, Failure, FailureKind, Found, Search};
+use super::dialer::Dialer;
+use super::verdict::{self, Verdict};
+use crate::clock::Clock;
+use crate::config::LdapPool;
+use crate::oauth2::Secret;
+
+/// Who searches.
+#[derive(Clone, Debug)]
+pub struct ServiceAccount {
+    pub dn: String,
+    /// Read for every new connection, so that a changed password is taken up.
+    pub password_file: PathBuf,
+}
+
+impl ServiceAccount {
+    /// The content of the file without the line break at its end. The error names the file.
+    pub fn password(&self) -> Result<Secret, String> {
+        let file = self.password_file.display();
+        let text = std::fs::read_to_string(&self.password_file).map(zeroize::Zeroizing::new).map_err(|e| format!("{file}: {e}"))?;
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(format!("{file} is empty; an empty password would bind as nobody")),
+            password => Ok(Secret::new(password)),
+        }
+    }
+}
+
+/// A bounded number of connections, each used by one search at a time.
+#[derive(Debug)]
+pub struct Pool {
+    dialer: Dialer,
+    account: ServiceAccount,
+    limits: LdapPool,
+    slots: Semaphore,
+    shelf: Arc<Mutex<Shelf>>,
+}
+
+/// The connections that nobody uses at the moment.
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: Vec<Idle>,
+    /// Whether [`close_when_idle`] looks after them.
+    watched: bool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    born: Instant,
+    since: Instant,
+}
+
+impl Pool {
+    pub fn new(dialer: Dialer, account: ServiceAccount, limits: LdapPool) -> Pool {
+        Pool { dialer, account, slots: Semaphore::new(limits.size), limits, shelf: Arc::default() }
+    }
+
+    /// Searches on a connection that nobody else uses meanwhile.
+    pub async fn search(&self, search: &Search) -> Result<Found, Failure> {
+        let slot = tokio::time::timeout(self.limits.acquire_timeout, self.slots.acquire()).await;
+        let Ok(Ok(_slot)) = slot else {
+            let waited = humantime::format_duration(self.limits.acquire_timeout);
+            return Err(Failure::new(format!("all {} service connections were busy for {waited} (pool.size)", self.limits.size)));
+        };
+        if let Some((connection, born)) = self.take_idle() {
+            match connection.search(search).await {
+                Err(failure) if failure.kind == FailureKind::Lost => tracing::debug!(reason = failure.reason, "an idle LDAP connection was dead"),
+                Err(failure) => return Err(failure),
+                Ok((connection, found)) => return Ok(self.give_back(connection, born, found)),
+            }
+        }
+        let born = Clock::monotonic();
+        let (connection, found) = self.open().await?.search(search).await?;
+        Ok(self.give_back(connection, born, found))
+    }
+
+    /// A refusal of the service account is a mistake of ours, never a wrong password of the person.
+    async fn open(&self) -> Result<Connection, Failure> {
+        let password = self.account.password().map_err(|reason| Failure::new(format!("bind_password_file: {reason}")))?;
+        let (connection, answer) = self.dialer.dial().await?.bind(&self.account.dn, &password).await?;
+        match verdict::of(&answer) {
+            Verdict::Yes => Ok(connection),
+            Verdict::Unknown(reason) => Err(Failure::new(format!("bind as {}: {reason}", self.account.dn))),
+            Verdict::No(reason, codes) => Err(Failure::new(format!(
+                "the directory refuses the service account {} ({}, {codes}); check bind_dn and bind_password_file",
+                self.account.dn,
+                reason.as_str()
+            ))),
+        }
+    }
+
+    /// The most recently used one, so that the others may grow old.
+    fn take_idle(&self) -> Option<(Connection, Instant)> {
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.drop_stale(&self.limits);
+        shelf.idle.pop().map(|idle| (idle.connection, idle.born))
+    }
+
+    fn give_back(&self, connection: Connection, born: Instant, found: Found) -> Found {
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.idle.push(Idle { connection, born, since: Clock::monotonic() });
+        if !std::mem::replace(&mut shelf.watched, true) {
+            tokio::spawn(close_when_idle(Arc::downgrade(&self.shelf), self.limits.clone()));
+        }
+        found
+    }
+}
+
+impl Shelf {
+    fn drop_stale(&mut self, limits: &LdapPool) {
+        self.idle.retain_mut(|one| {
+            Clock::since(one.since) < limits.idle && Clock::since(one.born) < limits.lifetime && !one.connection.is_closed()
+        });
+    }
+}
+
+/// Looks after the idle connections until there are none.
+async fn close_when_idle(shelf: Weak<Mutex<Shelf>>, limits: LdapPool) {
+    loop {
+        tokio::time::sleep(limits.idle.max(Duration::from_secs(1))).await;
+        let Some(shelf) = shelf.upgrade() else { return };
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.drop_stale(&limits);
+        if shelf.idle.is_empty() {
+            shelf.watched = false;
+            return;
+        }
+    }
+}
