@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Every test, against real peers, on a Debian or Ubuntu that nobody prepared (root or sudo, and a Rust toolchain).
+# Usage: tests/run.sh [--slow] [--prepare] [FILTER…]
+#   --slow      also the stories that wait for real time to pass
+#   --prepare   only install what is missing
+#   FILTER      as for `cargo test -- FILTER…`: run the tests whose names contain one of these
+# The peers listen on loopback, on ports that are free now, and are stopped at the end whatever happens.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+cache=${XDG_CACHE_HOME:-$HOME/.cache}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/countersign-target}
+# npm packages of the peers, outside of the clone so that the next clone finds them.
+export COUNTERSIGN_TEST_NPM_DIR=${COUNTERSIGN_TEST_NPM_DIR:-$cache/countersign-npm}
+
+say() { printf 'run.sh: %s\n' "$*"; }
+fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
+
+prepare_only=no
+filters=()
+for argument in "$@"; do
+  case $argument in
+    --slow) export COUNTERSIGN_TEST_SLOW=1 ;;
+    --prepare) prepare_only=yes ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -*) fail "unknown option $argument; there are --slow and --prepare" ;;
+    *) filters+=("$argument") ;;
+  esac
+done
+
+# shellcheck source=tests/peers/packages.sh
+. tests/peers/packages.sh
+install_missing_packages
+use_recent_node
+command -v cargo > /dev/null || fail "cargo is missing: install a Rust toolchain first"
+[ "$prepare_only" = no ] || exit 0
+
+peers=$(mktemp -d "${TMPDIR:-/tmp}/countersign-peers.XXXXXX")
+chmod 711 "$peers" # PostgreSQL refuses to run as root: its own user must get through
+started=()
+stop_peers() {
+  local status=$?
+  trap - EXIT INT TERM
+  for peer in "${started[@]:+${started[@]}}"; do
+    bash "$root/tests/peers/$peer.sh" stop "$peers/$peer" > /dev/null 2>&1 || true
+  done
+  rm -rf "$peers"
+  exit "$status"
+}
+trap stop_peers EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+start_peer() { # NAME PORT…
+  local name=$1 begun=$SECONDS
+  shift
+  mkdir -p "$peers/$name"
+  started+=("$name")
+  if ! bash "tests/peers/$name.sh" start "$peers/$name" "$@" > "$peers/$name.log" 2>&1; then
+    tail -n 40 "$peers/$name.log" >&2
+    fail "the peer $name did not start (tests/peers/$name.sh start DIR $*); its last lines stand above"
+  fi
+  say "$name is up on port $* after $((SECONDS - begun)) s"
+}
+
+read -r postgres_port ldap_port ldaps_port oidc_port <<< "$(python3 -c '
+import socket
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+print(*(s.getsockname()[1] for s in held))')"
+
+start_peer postgres "$postgres_port"
+start_peer openldap "$ldap_port" "$ldaps_port"
+start_peer oidc "$oidc_port"
+
+export COUNTERSIGN_TEST_POSTGRES="postgres://postgres@127.0.0.1:$postgres_port/postgres"
+export COUNTERSIGN_TEST_LDAP="ldap://127.0.0.1:$ldap_port"
+export COUNTERSIGN_TEST_LDAPS="ldaps://127.0.0.1:$ldaps_port"
+export COUNTERSIGN_TEST_LDAP_CA="$peers/openldap/ca/ca.crt"
+export COUNTERSIGN_TEST_OIDC="http://127.0.0.1:$oidc_port"
+export COUNTERSIGN_TEST_POSTGRES_DIR="$peers/postgres"
+export COUNTERSIGN_TEST_LDAP_DIR="$peers/openldap"
+export COUNTERSIGN_TEST_OIDC_DIR="$peers/oidc"
+
+say "cargo test, target directory $CARGO_TARGET_DIR"
+status=0
+cargo test --locked --no-fail-fast -- "${filters[@]:+${filters[@]}}" 2>&1 | tee "$peers/cargo.log" || status=$?
+say "in short:"
+grep -E '^test result:|^error(\[|:)|^    [a-z_:]+$' "$peers/cargo.log" || true
+[ "$status" -eq 0 ] && say "green after $SECONDS s" || say "failed after $SECONDS s"
+exit "$status"
