@@ -71,7 +71,7 @@ proptest! {
     fn how_a_directory_writes_a_name_does_not_matter(groups in prop::collection::vec(group(), 0..6)) {
         let rules = &*RULES;
         let other: Vec<String> = groups.iter().map(|dn| rewritten(dn)).collect();
-        let (a, b) = (evaluate(rules, "corp-ad", &facts(&groups)), evaluate(&rules, "corp-ad", &facts(&other)));
+        let (a, b) = (evaluate(rules, "corp-ad", &facts(&groups)), evaluate(rules, "corp-ad", &facts(&other)));
         prop_assert_eq!(a.role_names(), b.role_names());
         prop_assert_eq!(a.group_dns(), b.group_dns());
         prop_assert_eq!(a.denied.is_some(), b.denied.is_some());
