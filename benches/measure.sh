@@ -108,8 +108,9 @@ is_active() {
 load() {
   local line requests elapsed failures p99
   line=$(BENCH_AUTHORIZATION=$3 BENCH_BODY=$4 BENCH_TOKENS=${5:+$work/$5.tokens} \
-    wrk -t 1 -c "$connections" -d "${seconds}s" -s "$here/form.lua" "$2" | sed -n 's/^BENCH //p')
-  read -r requests elapsed failures p99 <<< "$line" || fail "wrk printed nothing for $1"
+    wrk -t 1 -c "$connections" -d "${seconds}s" -s "$here/form.lua" "$2" | sed -n 's/^BENCH //p') || fail "wrk could not load $2"
+  [ -n "$line" ] || fail "wrk printed no figures for $1"
+  read -r requests elapsed failures p99 <<< "$line"
   [ "$failures" -eq 0 ] || fail "$1: $failures of $requests requests failed"
   awk -v n="$requests" -v s="$elapsed" 'BEGIN { printf "%.0f\n", n / s }' >> "$work/$1.rate"
   printf '%s\n' "$p99" >> "$work/$1.p99"

@@ -3,16 +3,15 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
@@ -22,6 +21,7 @@ use warp::reply::Response;
 
 use super::Routes;
 use super::forwarded::Proxies;
+use super::pace::{Pace, Paced};
 use crate::endpoints::peer::{Peer, RequestId};
 use crate::metrics::{self, Route};
 
@@ -47,12 +47,12 @@ enum Protocol {
 }
 
 impl Shared {
-    /// `patience` is how long a client may take for its handshake, and for the head of a request. It is also how long an HTTP/1
-    /// connection may be idle, since hyper has one timer for both.
+    /// `patience` is how long a client may take for its handshake, and for the head of a request.
     pub(super) fn new(routes: Routes, tls: Option<TlsAcceptor>, proxies: Proxies, patience: Duration) -> Shared {
         // The limit of 100 headers is hyper's own; naming it would only move them to the heap.
         let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
-        http1.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD_LIMIT);
+        // Nor is its timer for heads used, which would cut idle connections too and is armed anew for each request: see `Pace`.
+        http1.http1().header_read_timeout(None).max_buf_size(HEAD_LIMIT);
         let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
         http2
             .http2()
@@ -85,29 +85,34 @@ pub(super) async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Sha
 
 async fn speak<S>(stream: S, protocol: Protocol, remote: SocketAddr, shared: Arc<Shared>, watcher: Watcher)
 where
-    TokioIo<S>: Read + Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = if protocol == Protocol::Http2 { &shared.http2 } else { &shared.http1 };
-    let started = Arc::new(AtomicBool::new(protocol == Protocol::Http1));
+    let pace = Arc::new(Pace::new());
     let service = service_fn({
-        let (shared, started) = (shared.clone(), started.clone());
+        let (shared, pace) = (shared.clone(), pace.clone());
         move |request| {
-            if protocol == Protocol::Http2 {
-                started.store(true, Ordering::Relaxed);
+            let (shared, pace) = (shared.clone(), pace.clone());
+            async move {
+                pace.request_began();
+                let response = answer(request, remote, shared).await;
+                // HTTP/2 has many requests at a time, and pings that notice a peer that is gone.
+                if protocol == Protocol::Http1 {
+                    pace.request_ended();
+                }
+                response
             }
-            answer(request, remote, shared.clone())
         }
     });
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
-    let mut connection = std::pin::pin!(connection);
-    // HTTP/2 has no timer for its preface and the first head.
-    let ended = match tokio::time::timeout(shared.patience, &mut connection).await {
-        Ok(ended) => ended,
-        Err(_) if started.load(Ordering::Relaxed) => connection.await,
-        Err(_) => return tracing::debug!(%remote, "no HTTP/2 request came in time"),
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%remote, %error, "the connection broke");
+    let stream = TokioIo::new(Paced::new(stream, pace.clone()));
+    let mut connection = std::pin::pin!(watcher.watch(builder.serve_connection(stream, service)));
+    tokio::select! {
+        ended = &mut connection => {
+            if let Err(error) = ended {
+                tracing::debug!(%remote, %error, "the connection broke");
+            }
+        }
+        reason = pace.outstayed(shared.patience) => tracing::debug!(%remote, reason, "the connection is closed"),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod connection;
 mod forwarded;
+mod pace;
 mod scrape;
 mod tls;
 

@@ -139,9 +139,21 @@ async fn tls_speaks_both_protocols_and_a_new_pair_is_picked_up() {
     assert!(answer.ends_with("127.0.0.1 true"), "{answer}");
     let mut http2 = shake(address, &first, b"h2").await.unwrap();
     http2.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
-    let mut frame = [0; 9];
-    within(5, http2.read_exact(&mut frame)).await.unwrap();
-    assert_eq!(frame[3], 4, "a SETTINGS frame answers the preface");
+    // HEADERS of stream 1, its last frame: GET, https, /who, authority x (RFC 9113 section 6.2, RFC 7541 section 6).
+    http2.write_all(b"\x00\x00\x0b\x01\x05\x00\x00\x00\x01\x82\x87\x04\x04/who\x41\x01x").await.unwrap();
+    let answered = within(5, async {
+        loop {
+            let mut head = [0; 9];
+            http2.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            http2.read_exact(&mut payload).await.unwrap();
+            if head[3] == 0 {
+                return String::from_utf8(payload).unwrap();
+            }
+        }
+    })
+    .await;
+    assert_eq!(answered, "127.0.0.1 true");
 
     std::fs::write(folder.path().join("key.pem"), "broken").unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -224,4 +236,17 @@ async fn heads_beyond_the_limits_are_refused() {
         within(5, stream.read_exact(&mut answer)).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 431");
     }
+}
+
+#[tokio::test]
+async fn idle_connections_are_kept_longer_than_heads() {
+    let (address, _stop, _task) = start(&loopback(), &limits(200)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(b"GET /who HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(within(5, stream.read(&mut [0; 1024])).await.unwrap() > 0);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    stream.write_all(b"GET /who").await.unwrap();
+    assert_eq!(within(5, stream.read(&mut [0; 1024])).await.unwrap_or(0), 0, "a slow head on a kept connection is cut");
 }

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Makes the TLS side of a listener, and keeps its certificate current.
 #[derive(Debug)]
 pub(super) struct Tls {
-    pub(super) acceptor: Arc<rustls::ServerConfig>,
+    config: Arc<rustls::ServerConfig>,
     files: Files,
     current: Arc<Current>,
 }
@@ -58,11 +58,11 @@ impl Tls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // A handshake that cannot be resumed is only slower; one ticket is enough for a client that keeps its connections.
         config.send_tls13_tickets = 1;
-        Ok(Tls { acceptor: Arc::new(config), files, current })
+        Ok(Tls { config: Arc::new(config), files, current })
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.acceptor.clone())
+        TlsAcceptor::from(self.config.clone())
     }
 
     /// Looks at the files for as long as it is polled. A pair is read once its files have stood still for one look, so that a
