@@ -2,8 +2,6 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::oauth2::AccountId;
-
 /// The longest username in bytes.
 pub const LONGEST: usize = 255;
 
@@ -16,8 +14,6 @@ pub enum NameError {
     TooLong,
     #[error("a username has no control characters, and no characters that are invisible or change the direction of writing")]
     Invisible,
-    #[error("32 hex digits are the form of an account id, and no username")]
-    AccountId,
 }
 
 /// The name in the form in which it is stored and shown: trimmed, NFC (Unicode annex 15), upper and lower case as written.
@@ -34,9 +30,6 @@ pub fn normalise(name: &str) -> Result<String, NameError> {
     }
     if name.chars().any(is_invisible) {
         return Err(NameError::Invisible);
-    }
-    if AccountId::has_form(&name) {
-        return Err(NameError::AccountId);
     }
     Ok(name)
 }
@@ -75,7 +68,6 @@ mod tests {
             ("a\nb", NameError::Invisible),
             ("ad\u{200b}min", NameError::Invisible),
             ("\u{202e}nimda", NameError::Invisible),
-            ("0123456789abcdef0123456789abcdef", NameError::AccountId),
         ] {
             assert_eq!(normalise(bad), Err(why), "{bad:?}");
         }
