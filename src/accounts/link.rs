@@ -18,9 +18,14 @@ pub enum LinkError {
     Gone(AccountId),
     #[error("the username that the source answered cannot be used: {0}")]
     Username(#[from] login::NameError),
+    #[error("the subject that the source answered cannot be used: it is empty, longer than {LONGEST} bytes or holds control characters")]
+    Subject,
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
+
+/// The longest subject, e-mail address or name that is kept, in bytes.
+const LONGEST: usize = 1024;
 
 /// Finds the account of `identity`, or makes it at the first sign-in, and notes the sign-in.
 ///
@@ -31,6 +36,9 @@ pub enum LinkError {
 /// Runs inside the caller's write transaction. Errors other than [`LinkError::Storage`] are values to audit, not reasons to roll
 /// back: they have written nothing.
 pub fn link(tx: &mut Connection, identity: &Identity, first_source: &str, now: i64) -> Result<AccountRow, LinkError> {
+    if identity.subject.is_empty() || identity.subject.len() > LONGEST || identity.subject.contains(char::is_control) {
+        return Err(LinkError::Subject);
+    }
     let mut account = match find(tx, identity)? {
         Some(account) => account,
         None if identity.issuer == ISSUER => return Err(LinkError::Gone(identity.subject.as_str().into())),
@@ -48,11 +56,10 @@ pub fn link(tx: &mut Connection, identity: &Identity, first_source: &str, now: i
     if account.disabled {
         return Err(LinkError::Disabled(account.id.into()));
     }
-    if account.email != identity.email || account.name != identity.name {
-        accounts::update_profile(tx, &account.id, identity.email.as_deref(), identity.name.as_deref(), now)?;
-        account.email.clone_from(&identity.email);
-        account.name.clone_from(&identity.name);
-        account.updated_at = now;
+    let (email, name) = (printable(identity.email.as_deref()), printable(identity.name.as_deref()));
+    if account.email != email || account.name != name {
+        accounts::update_profile(tx, &account.id, email.as_deref(), name.as_deref(), now)?;
+        account = AccountRow { email, name, updated_at: now, ..account };
     }
     accounts::touch_sign_in(tx, &account.id, now)?;
     account.last_sign_in_at = Some(now);
@@ -65,6 +72,13 @@ fn find(c: &mut Connection, identity: &Identity) -> Result<Option<AccountRow>, S
         return Ok(accounts::find(c, &identity.subject)?.filter(|account| account.source == source));
     }
     accounts::find_by_link(c, source, &identity.issuer, &identity.subject)
+}
+
+/// What is only shown must not stop a sign-in: without control characters, which PostgreSQL (NUL) and terminals do not take, and
+/// not at all if it is too long to be what it says.
+fn printable(text: Option<&str>) -> Option<String> {
+    let text: String = text?.chars().filter(|c| !c.is_control()).collect();
+    (!text.is_empty() && text.len() <= LONGEST).then_some(text)
 }
 
 fn create(
@@ -81,8 +95,8 @@ fn create(
         number,
         username: String::new(),
         source: source.to_owned(),
-        email: identity.email.clone(),
-        name: identity.name.clone(),
+        email: printable(identity.email.as_deref()),
+        name: printable(identity.name.as_deref()),
         disabled: false,
         created_at: now,
         updated_at: now,

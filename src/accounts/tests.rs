@@ -146,6 +146,21 @@ fn taken_names_are_never_given_twice() {
 }
 
 #[test]
+fn what_a_source_answers_is_kept_only_if_it_can_be_shown() {
+    let house = house();
+    let mut odd = person("corp", "", "uuid-1", "anna");
+    odd.name = Some("An\0na\u{1b}[2J".to_owned());
+    odd.email = Some("x".repeat(5_000));
+    for _ in 0..2 {
+        let account = house.link(&odd).unwrap();
+        assert_eq!((account.name.as_deref(), account.email), (Some("Anna[2J"), None));
+    }
+    for subject in ["", "a\0b", "x".repeat(5_000).as_str()] {
+        assert!(matches!(house.link(&person("corp", "", subject, "bert")), Err(LinkError::Subject)));
+    }
+}
+
+#[test]
 fn disabled_and_removed_accounts_are_not_linked() {
     let house = house();
     let directory = person("corp", "", "uuid-1", "anna");
