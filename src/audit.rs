@@ -1,1 +1,195 @@
-//! (being built)
+//! What is written down about an event. The rows are in `storage::audit`, committed with what they tell of.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::oauth2::ids::time_ordered;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+        pub enum $name {
+            $($(#[$word_doc])* #[serde(rename = $text)] $word,)+
+        }
+
+        impl $name {
+            /// Every one there is.
+            pub const ALL: &[$name] = &[$($name::$word),+];
+
+            /// The word in the database, in exports and in metrics.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$word => $text,)+ }
+            }
+
+            /// None for a word of a newer version.
+            pub fn parse(text: &str) -> Option<$name> {
+                match text { $($text => Some($name::$word),)+ _ => None }
+            }
+        }
+    };
+}
+
+words! {
+/// What happened.
+Event {
+    /// A person proved who they are and was let in.
+    SignIn = "sign_in",
+    /// A person was not let in, by their source or by the mapping.
+    SignInRefused = "sign_in_refused",
+    /// A client did not prove who it is.
+    ClientRefused = "client_refused",
+    /// A client asked for what it may not have.
+    GrantRefused = "grant_refused",
+    /// A refresh token was refused: expired, or its person is no longer let in.
+    RefreshRefused = "refresh_refused",
+    /// The previous refresh token came again within the grace.
+    RefreshRepeated = "refresh_repeated",
+    /// An older refresh token came again: its family was killed (RFC 9700 section 4.14).
+    RefreshReplayed = "refresh_replayed",
+    /// A client gave a token back (RFC 7009).
+    TokenRevoked = "token_revoked",
+    /// An operator revoked: by subject, client, group, rule, source, or everything.
+    Revoked = "revoked",
+    /// A person signed out.
+    SignedOut = "signed_out",
+    ClientAdded = "client_added",
+    ClientChanged = "client_changed",
+    ClientRemoved = "client_removed",
+    ClientSecretAdded = "client_secret_added",
+    ClientSecretRemoved = "client_secret_removed",
+    AccountAdded = "account_added",
+    /// An identity of a source was linked to an account.
+    AccountLinked = "account_linked",
+    AccountChanged = "account_changed",
+    AccountDisabled = "account_disabled",
+    AccountEnabled = "account_enabled",
+    AccountRemoved = "account_removed",
+    PasswordChanged = "password_changed",
+    /// Roles that are given by name to a local account.
+    RolesChanged = "roles_changed",
+    KeyAdded = "key_added",
+    KeyRetired = "key_retired",
+    KeyRemoved = "key_removed",
+    KeyRevoked = "key_revoked",
+}
+}
+
+words! {
+/// How it ended.
+Outcome {
+    Ok = "ok",
+    Refused = "refused",
+    /// Could not be decided: a failure of ours or of a source.
+    Error = "error",
+}
+}
+
+/// One record of the trail. It never holds a password, secret or token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Record {
+    /// Begins with the time, so ids sort by age.
+    pub id: String,
+    /// Seconds since the epoch.
+    pub at: i64,
+    pub event: Event,
+    pub outcome: Outcome,
+    pub client_id: Option<String>,
+    pub account_id: Option<String>,
+    /// As typed where nobody was found, else as the source stores it.
+    pub username: Option<String>,
+    pub source: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+    /// Why, as a code (`bad_password`, `too_old`).
+    pub reason: Option<String>,
+    pub request_id: Option<String>,
+    /// More, by event: rules, groups, what was changed. `null` for nothing.
+    pub detail: Value,
+}
+
+impl Record {
+    /// A record of something that succeeded.
+    pub fn ok(event: Event, now: i64) -> Record {
+        Record::new(event, Outcome::Ok, now)
+    }
+
+    /// A record of something that was refused, and why, as a code.
+    pub fn refused(event: Event, now: i64, reason: impl Into<String>) -> Record {
+        Record { reason: Some(reason.into()), ..Record::new(event, Outcome::Refused, now) }
+    }
+
+    /// A record of something that could not be decided, and why.
+    pub fn error(event: Event, now: i64, reason: impl Into<String>) -> Record {
+        Record { reason: Some(reason.into()), ..Record::new(event, Outcome::Error, now) }
+    }
+
+    fn new(event: Event, outcome: Outcome, now: i64) -> Record {
+        Record {
+            id: time_ordered(now),
+            at: now,
+            event,
+            outcome,
+            client_id: None,
+            account_id: None,
+            username: None,
+            source: None,
+            address: None,
+            reason: None,
+            request_id: None,
+            detail: Value::Null,
+        }
+    }
+
+    pub fn client(mut self, client_id: impl Into<String>) -> Record {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    pub fn account(mut self, account_id: impl Into<String>) -> Record {
+        self.account_id = Some(account_id.into());
+        self
+    }
+
+    pub fn username(mut self, username: impl Into<String>) -> Record {
+        self.username = Some(username.into());
+        self
+    }
+
+    pub fn source(mut self, source: impl Into<String>) -> Record {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub fn address(mut self, address: impl ToString) -> Record {
+        self.address = Some(address.to_string());
+        self
+    }
+
+    pub fn reason(mut self, reason: impl Into<String>) -> Record {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    pub fn request(mut self, request_id: impl Into<String>) -> Record {
+        self.request_id = Some(request_id.into());
+        self
+    }
+
+    pub fn detail(mut self, detail: Value) -> Record {
+        self.detail = detail;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_read_back() {
+        assert!(Event::ALL.iter().all(|event| Event::parse(event.as_str()) == Some(*event)));
+        assert!(Outcome::ALL.iter().all(|outcome| Outcome::parse(outcome.as_str()) == Some(*outcome)));
+        assert_eq!(serde_json::to_value(Event::SignInRefused).unwrap(), "sign_in_refused");
+    }
+}

@@ -1,2 +1,3 @@
 //! (being built)
 pub mod log;
+pub mod user;

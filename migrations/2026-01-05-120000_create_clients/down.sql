@@ -1,0 +1,3 @@
+DROP TABLE numbers;
+DROP TABLE client_secrets;
+DROP TABLE clients;

@@ -1,0 +1,3 @@
+DROP TABLE used;
+DROP TABLE refresh_families;
+DROP TABLE grants;

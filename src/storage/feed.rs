@@ -1,0 +1,91 @@
+//! The feed: revocations and notices of change as one numbered stream that every node follows.
+
+use diesel::prelude::*;
+
+use super::either::MultiBackend;
+use super::schema::{feed, feed_entries};
+use super::{Connection, StorageError};
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Insertable)]
+#[diesel(table_name = feed_entries)]
+pub struct FeedEntry {
+    /// Numbers never commit out of order; there may be gaps.
+    pub n: i64,
+    /// What `value` is: a token, grant, subject, client …
+    pub kind: String,
+    pub value: String,
+    /// Until when it matters.
+    pub until: i64,
+    pub at: i64,
+}
+
+/// The channel of PostgreSQL's NOTIFY.
+pub(super) const CHANNEL: &str = "countersign_feed";
+
+/// Adds an entry and answers its number. The counter's row stays locked until the transaction ends, so append last, after every
+/// other row that the transaction locks.
+pub fn append(tx: &mut Connection, kind: &str, value: &str, until: i64, now: i64) -> Result<i64, StorageError> {
+    let heads: Vec<i64> = diesel::update(feed::table).set(feed::head.eq(feed::head + 1)).returning(feed::head).get_results(tx)?;
+    let [n] = heads[..] else { return Err(not_one_row(heads.len())) };
+    let entry = FeedEntry { n, kind: kind.to_owned(), value: value.to_owned(), until, at: now };
+    diesel::insert_into(feed_entries::table).values(&entry).execute(tx)?;
+    if let Connection::Postgres(c) = tx {
+        // Sent by the commit, once for each transaction.
+        diesel::sql_query(format!("NOTIFY {CHANNEL}")).execute(c)?;
+    }
+    Ok(n)
+}
+
+/// The entries after `n`, in order, at most `limit`.
+pub fn after(c: &mut Connection, n: i64, limit: i64) -> Result<Vec<FeedEntry>, StorageError> {
+    Ok(feed_entries::table.filter(feed_entries::n.gt(n)).order(feed_entries::n).limit(limit).load(c)?)
+}
+
+/// Every entry that still matters at `now`, in order.
+pub fn live(c: &mut Connection, now: i64) -> Result<Vec<FeedEntry>, StorageError> {
+    Ok(feed_entries::table.filter(feed_entries::until.ge(now)).order(feed_entries::n).load(c)?)
+}
+
+/// The number of the newest entry; 0 before the first.
+pub fn head(c: &mut Connection) -> Result<i64, StorageError> {
+    Ok(identity(c)?.1)
+}
+
+/// The name of this feed. A restored backup gets another one, so that nobody continues a feed with numbers that were given before.
+pub fn feed_id(c: &mut Connection) -> Result<String, StorageError> {
+    Ok(identity(c)?.0)
+}
+
+/// The highest number among the entries that match any of (kind, value).
+pub fn latest_matching<K: AsRef<str>, V: AsRef<str>>(tx: &mut Connection, pairs: &[(K, V)]) -> Result<Option<i64>, StorageError> {
+    let Some(((kind, value), rest)) = pairs.split_first() else { return Ok(None) };
+    let first = feed_entries::kind.eq(kind.as_ref()).and(feed_entries::value.eq(value.as_ref()));
+    let mut matching = feed_entries::table.into_boxed::<MultiBackend>().filter(first);
+    for (kind, value) in rest {
+        matching = matching.or_filter(feed_entries::kind.eq(kind.as_ref()).and(feed_entries::value.eq(value.as_ref())));
+    }
+    Ok(matching.select(feed_entries::n).order(feed_entries::n.desc()).first(tx).optional()?)
+}
+
+/// Makes the one row, with a random name. Called by the migrations, under their lock.
+pub(super) fn ensure(tx: &mut Connection) -> Result<(), StorageError> {
+    let rows: i64 = feed::table.count().get_result(tx)?;
+    if rows == 0 {
+        let mut id = [0u8; 16];
+        crate::oauth2::secret::fill_random(&mut id);
+        diesel::insert_into(feed::table).values((feed::id.eq(crate::oauth2::secret::hex(&id)), feed::head.eq(0))).execute(tx)?;
+    }
+    Ok(())
+}
+
+/// Name and head in one look.
+pub(super) fn identity(c: &mut Connection) -> Result<(String, i64), StorageError> {
+    let rows: Vec<(String, i64)> = feed::table.load(c)?;
+    let count = rows.len();
+    rows.into_iter().next().filter(|_| count == 1).ok_or_else(|| not_one_row(count))
+}
+
+fn not_one_row(count: usize) -> StorageError {
+    StorageError::Invalid(format!("the table feed holds {count} rows instead of one; run countersign migrate"))
+}
