@@ -67,7 +67,7 @@ pub(super) const SECTIONS: [&str; 14] = [
 const SOURCE_TYPES: [&str; 4] = ["local", "ldap", "okta", "oidc"];
 
 /// Keys whose values may not be repeated in a message.
-const SECRETS: [&str; 2] = ["database.url", "keys.encryption_key"];
+const SECRETS: [&str; 4] = ["database", "database.url", "keys", "keys.encryption_key"];
 
 /// Reads every section of `root`.
 pub(super) fn config(root: DeTable<'_>, mistakes: &mut Vec<Mistake>) -> Config {
