@@ -67,14 +67,20 @@ fn interpret<'v>(variable: &str, segments: &[String], text: &'v str) -> Result<D
     // A value of the right type that does not do tells more than that the other types are wrong.
     let best = refusals.iter().find(|what| !matches!(what, What::WrongType(_))).or(refusals.first());
     Err(match best {
-        Some(What::UnknownKey { key, known }) => {
-            let stem = variable.get(..variable.len().saturating_sub(key.len())).unwrap_or_default();
-            let spell = |key: &String| format!("{stem}{}", key.to_ascii_uppercase());
-            What::UnknownKey { key: spell(key), known: known.iter().map(spell).collect() }.to_string()
-        }
+        Some(unknown @ What::UnknownKey { key, .. }) => match unknown.meant() {
+            Some(meant) => format!("unknown key, did you mean {}?", respell(variable, key, meant)),
+            None => unknown.to_string(),
+        },
         Some(what) => what.to_string(),
         None => "no value".to_owned(),
     })
+}
+
+/// The variable's name with `meant` in the place of the part `key`.
+fn respell(variable: &str, key: &str, meant: &str) -> String {
+    let rest = variable.strip_prefix(PREFIX).unwrap_or(variable);
+    let parts = rest.split("__").map(|part| if part.eq_ignore_ascii_case(key) { meant.to_ascii_uppercase() } else { part.to_owned() });
+    format!("{PREFIX}{}", parts.collect::<Vec<_>>().join("__"))
 }
 
 /// What `text` may stand for: the string itself, a number or boolean, a list separated by commas.

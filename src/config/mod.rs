@@ -18,10 +18,14 @@ mod location;
 mod log;
 mod mapping;
 mod metrics;
+#[cfg(test)]
+mod mistakes;
 mod paths;
 mod read;
 mod scope;
 mod server;
+#[cfg(test)]
+mod shipped;
 mod source;
 mod tokens;
 mod validate;

@@ -26,6 +26,11 @@ pub(super) fn resolve(config: &mut Config, directory: &Path, locations: &Locatio
             Ok(text) => {
                 config.database.url = Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)))
             }
+            // The message would repeat a password.
+            Err(_) if path.to_string_lossy().contains(":/") => {
+                let reason = "this is a URL; set it as url, or write it into a file and name that here";
+                problems.push(Problem::new("database.url_file", reason));
+            }
             Err(e) => problems.push(Problem::new("database.url_file", format!("cannot read {}: {e}", path.display()))),
         }
         url_from_file = from_file("database.url_file");
@@ -50,10 +55,11 @@ fn twice(locations: &Locations, value: &str, file: &str) -> Problem {
 /// Files that are named and cannot be read.
 pub(super) fn unreadable(config: &Config) -> Vec<Problem> {
     let mut config = config.clone();
-    let reason = |path: &Path| match fs::File::open(path).and_then(|file| file.metadata()) {
+    let reason = |path: &Path| match fs::metadata(path) {
         Ok(found) if found.is_dir() => Some("it is a directory".to_owned()),
-        Ok(_) => None,
-        Err(e) => Some(e.to_string()),
+        // Opening a pipe would take what its writer has for the reader to come.
+        Ok(found) if !found.is_file() => None,
+        found => found.and_then(|_| fs::File::open(path)).err().map(|e| e.to_string()),
     };
     let files = files(&mut config).into_iter();
     files.filter_map(|(key, path)| Some(Problem::new(key, format!("cannot read {}: {}", path.display(), reason(path)?)))).collect()

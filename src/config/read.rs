@@ -34,6 +34,16 @@ impl From<Mistake> for Problem {
     }
 }
 
+impl What {
+    /// The key that was probably meant by an unknown one.
+    pub(super) fn meant(&self) -> Option<&str> {
+        match self {
+            What::UnknownKey { key, known } => nearest(key, known),
+            What::WrongType(_) | What::BadValue(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,7 +67,7 @@ pub(super) const SECTIONS: [&str; 14] = [
 const SOURCE_TYPES: [&str; 4] = ["local", "ldap", "okta", "oidc"];
 
 /// Keys whose values may not be repeated in a message.
-const SECRETS: [&str; 2] = ["database.url", "keys.encryption_key"];
+const SECRETS: [&str; 4] = ["database", "database.url", "keys", "keys.encryption_key"];
 
 /// Reads every section of `root`.
 pub(super) fn config(root: DeTable<'_>, mistakes: &mut Vec<Mistake>) -> Config {
@@ -203,7 +213,7 @@ fn what(path: &str, key: &str, message: &str) -> What {
         return What::WrongType("expected a string".to_owned());
     }
     if let Some((found, expected)) = message.strip_prefix("invalid value: ").and_then(|rest| rest.rsplit_once(", expected ")) {
-        return What::BadValue(format!("{found} does not do, expected {}", in_plain_words(expected)));
+        return What::BadValue(format!("{} does not do, expected {}", article(found), in_plain_words(expected)));
     }
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         // The value, then what may stand there, each between backquotes.

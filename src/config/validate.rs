@@ -17,9 +17,10 @@ const RESERVED: [&str; 4] = ["/oauth2", "/.well-known", "/healthz", "/readyz"];
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// In years as humantime counts them: 365.25 days.
+const TEN_YEARS: Duration = Duration::from_secs(10 * 31_557_600);
 /// For keys whose length does no harm: it keeps sums of seconds far from overflow.
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+const CENTURY: Duration = Duration::from_secs(100 * 31_557_600);
 
 /// Everything that is wrong with a configuration whose keys and types are right.
 pub(super) fn validate(config: &Config) -> Vec<Problem> {
@@ -120,13 +121,13 @@ fn durations(config: &Config, problems: &mut Vec<Problem>) {
     let second = Duration::from_secs(1);
     let bounds = [
         ("tokens.access_lifetime", tokens.access_lifetime, second, DAY),
-        ("tokens.refresh_lifetime", tokens.refresh_lifetime, second, 10 * YEAR),
-        ("tokens.refresh_idle", tokens.refresh_idle, second, 10 * YEAR),
-        ("tokens.refresh_grace", tokens.refresh_grace, second, 10 * Duration::from_secs(60)),
+        ("tokens.refresh_lifetime", tokens.refresh_lifetime, second, TEN_YEARS),
+        ("tokens.refresh_idle", tokens.refresh_idle, second, TEN_YEARS),
+        ("tokens.refresh_grace", tokens.refresh_grace, second, Duration::from_secs(600)),
         // Revocations are kept for two minutes past the last token they matter to.
         ("tokens.max_staleness", tokens.max_staleness, second, Duration::from_secs(60)),
         // A new key is published for an hour, the age of a cached JWKS, before it signs.
-        ("keys.rotation", config.keys.rotation, 2 * HOUR, 10 * YEAR),
+        ("keys.rotation", config.keys.rotation, Duration::from_secs(7_200), TEN_YEARS),
         ("audit.retention", config.audit.retention, HOUR, CENTURY),
         ("limits.login_failures", limits.login_failures.per, second, DAY),
         ("limits.address_failures", limits.address_failures.per, second, DAY),
