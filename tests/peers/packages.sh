@@ -18,6 +18,7 @@ slapd slapd
 ldapmodify ldap-utils
 psql postgresql-client
 openssl openssl
+curl curl
 python3 python3
 cc gcc
 perl perl
@@ -61,7 +62,7 @@ node_major() {
 # oidc-provider needs Node 20; Debian 12 has 18. The npm package `node` carries the binary of a newer one.
 use_recent_node() {
   [ "$(node_major)" -lt 20 ] || return 0
-  local home=$COUNTERSIGN_TEST_NPM_DIR/node22
+  local home=$COUNTERSIGN_PEER_CACHE/node22
   if [ ! -x "$home/node_modules/node/bin/node" ]; then
     say "node is older than 20: fetching the npm package node@22 into $home"
     mkdir -p "$home"
