@@ -1,6 +1,9 @@
 # Sourced by run.sh and lab.sh, which define `fail` and `say`. Installs what the peers and the build need and leaves every
 # system service alone.
 
+# slapd stands outside of an ordinary user's PATH.
+export PATH=$PATH:/usr/sbin
+
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"
   elif command -v sudo > /dev/null; then sudo "$@"
@@ -8,11 +11,11 @@ as_root() {
   fi
 }
 
-# A program and the Debian package it comes in. slapd stands outside of an ordinary user's PATH.
+# Each line: a program and the Debian package it comes in.
 install_missing_packages() {
   local program package missing=()
   while read -r program package; do
-    PATH=$PATH:/usr/sbin command -v "$program" > /dev/null || missing+=("$package")
+    command -v "$program" > /dev/null || missing+=("$package")
   done <<'P'
 slapd slapd
 ldapmodify ldap-utils
