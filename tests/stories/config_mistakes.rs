@@ -18,11 +18,21 @@ const fn mistake(line: usize, key: &'static str, mend: &'static [&'static str], 
     Mistake { line, key, mend, text }
 }
 
-const LDAP: &str = "[[source]]\nname = \"corp\"\ntype = \"ldap\"\nurls = [\"ldaps://ldap.corp.test\"]\nuser_base = \"dc=corp,dc=test\"\n";
+/// Eight lines without a mistake.
+const LDAP: &str = r#"[[source]]
+name = "corp"
+type = "ldap"
+urls = ["ldaps://ldap.corp.test"]
+user_base = "ou=people,dc=corp,dc=test"
+group_base = "ou=groups,dc=corp,dc=test"
+bind_dn = "cn=svc,dc=corp,dc=test"
+bind_password_file = "svc.password"
+"#;
 
 fn check(text: &str) -> (i32, String) {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("countersign.toml"), text).unwrap();
+    fs::write(directory.path().join("svc.password"), "secret").unwrap();
     let output = countersign(directory.path(), &["check", "--config", "countersign.toml"], &[]);
     (output.status, output.stdout + &output.stderr)
 }
@@ -47,7 +57,7 @@ fn each_kind_of_mistake_in_a_key_is_named_with_file_line_and_mend() {
         mistake(2, "tokens.access_lifetime", &["15m"], "[tokens]\naccess_lifetime = \"soon\"\n"),
         mistake(2, "tokens.access_lifetime", &["zero"], "[tokens]\naccess_lifetime = \"0s\"\n"),
         mistake(2, "tokens.format", &["opaque", "jwt"], "[tokens]\nformat = \"paseto\"\n"),
-        mistake(2, "tokens.signing_algorithm", &["ES256"], "[tokens]\nsigning_algorithm = \"HS256\"\n"),
+        mistake(2, "tokens.signing_algorithm", &["S256"], "[tokens]\nsigning_algorithm = \"HS256\"\n"),
         mistake(2, "limits.login_failures", &["10/5m"], "[limits]\nlogin_failures = \"10\"\n"),
         mistake(2, "database.url", &["sqlite:", "postgres://"], "[database]\nurl = \"mysql://db.test/x\"\n"),
         mistake(3, "source[0].type", &["ldap", "okta"], "[[source]]\nname = \"corp\"\ntype = \"kerberos\"\n"),
@@ -109,9 +119,8 @@ fn a_file_that_is_no_toml_is_named_with_its_line() {
 
 #[test]
 fn a_file_that_a_key_names_must_be_there() {
-    let text = format!("{LDAP}bind_dn = \"cn=svc,dc=corp,dc=test\"\nbind_password_file = \"no-such-file\"\n");
-    let (status, said) = check(&text);
-    assert!(status == 1 && said.contains("countersign.toml:7:") && said.contains("no-such-file"), "{status}: {said}");
+    let (status, said) = check(&LDAP.replace("svc.password", "no-such-file"));
+    assert!(status == 1 && said.contains("countersign.toml:8:") && said.contains("no-such-file"), "{status}: {said}");
 }
 
 #[test]
@@ -123,7 +132,7 @@ fn an_expectation_that_fails_is_a_mistake() {
     let (status, said) = check(&format!("{LDAP}{rule}{expect}roles = [\"owner\"]\n"));
     assert!(status == 1 && said.contains("mapping.expect[0]") && said.contains("admin"), "{status}: {said}");
     let place = |line: usize| said.contains(&format!("countersign.toml:{line}:"));
-    assert!((10..=13).any(place), "no line of the expectation: {said}");
+    assert!((13..=16).any(place), "no line of the expectation: {said}");
 }
 
 #[test]
