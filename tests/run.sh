@@ -11,7 +11,7 @@ root=$PWD
 cache=${XDG_CACHE_HOME:-$HOME/.cache}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/countersign-target}
 # npm packages of the peers, outside of the clone so that the next clone finds them.
-export COUNTERSIGN_TEST_NPM_DIR=${COUNTERSIGN_TEST_NPM_DIR:-$cache/countersign-npm}
+export COUNTERSIGN_PEER_CACHE=${COUNTERSIGN_PEER_CACHE:-$cache/countersign-peers}
 
 say() { printf 'run.sh: %s\n' "$*"; }
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
@@ -37,12 +37,17 @@ command -v cargo > /dev/null || fail "cargo is missing: install a Rust toolchain
 
 peers=$(mktemp -d "${TMPDIR:-/tmp}/countersign-peers.XXXXXX")
 chmod 711 "$peers" # PostgreSQL refuses to run as root: its own user must get through
+mkdir -m 700 "$peers/tmp" # the temporary directories of the stories, with the directory servers that some of them start
 started=()
 stop_peers() {
   local status=$?
   trap - EXIT INT TERM
   for peer in "${started[@]:+${started[@]}}"; do
     bash "$root/tests/peers/$peer.sh" stop "$peers/$peer" > /dev/null 2>&1 || true
+  done
+  # Those of stories that were cut off; they may be stopped (SIGSTOP), then only SIGKILL ends them.
+  for pid_file in "$peers"/tmp/*/slapd.pid; do
+    [ ! -f "$pid_file" ] || kill -KILL "$(cat "$pid_file")" 2> /dev/null || true
   done
   rm -rf "$peers"
   exit "$status"
@@ -83,7 +88,7 @@ export COUNTERSIGN_TEST_OIDC_DIR="$peers/oidc"
 
 say "cargo test, target directory $CARGO_TARGET_DIR"
 status=0
-cargo test --locked --no-fail-fast -- "${filters[@]:+${filters[@]}}" 2>&1 | tee "$peers/cargo.log" || status=$?
+TMPDIR=$peers/tmp cargo test --locked --no-fail-fast -- "${filters[@]:+${filters[@]}}" 2>&1 | tee "$peers/cargo.log" || status=$?
 say "in short:"
 grep -E '^test result:|^error(\[|:)|^    [a-z_:]+$' "$peers/cargo.log" || true
 [ "$status" -eq 0 ] && say "green after $SECONDS s" || say "failed after $SECONDS s"

@@ -1,6 +1,9 @@
 # Sourced by run.sh and lab.sh, which define `fail` and `say`. Installs what the peers and the build need and leaves every
 # system service alone.
 
+# slapd stands outside of an ordinary user's PATH.
+export PATH=$PATH:/usr/sbin
+
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"
   elif command -v sudo > /dev/null; then sudo "$@"
@@ -8,16 +11,17 @@ as_root() {
   fi
 }
 
-# A program and the Debian package it comes in. slapd stands outside of an ordinary user's PATH.
+# Each line: a program and the Debian package it comes in.
 install_missing_packages() {
   local program package missing=()
   while read -r program package; do
-    PATH=$PATH:/usr/sbin command -v "$program" > /dev/null || missing+=("$package")
+    command -v "$program" > /dev/null || missing+=("$package")
   done <<'P'
 slapd slapd
 ldapmodify ldap-utils
 psql postgresql-client
 openssl openssl
+curl curl
 python3 python3
 cc gcc
 perl perl
@@ -61,7 +65,7 @@ node_major() {
 # oidc-provider needs Node 20; Debian 12 has 18. The npm package `node` carries the binary of a newer one.
 use_recent_node() {
   [ "$(node_major)" -lt 20 ] || return 0
-  local home=$COUNTERSIGN_TEST_NPM_DIR/node22
+  local home=$COUNTERSIGN_PEER_CACHE/node22
   if [ ! -x "$home/node_modules/node/bin/node" ]; then
     say "node is older than 20: fetching the npm package node@22 into $home"
     mkdir -p "$home"
