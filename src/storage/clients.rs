@@ -118,9 +118,7 @@ pub fn remove_secret(tx: &mut Connection, client_id: &str, secret_id: &str) -> R
 /// Records when secrets were last used. A time only moves forward, whatever order the nodes write in.
 pub fn touch_secrets(tx: &mut Connection, uses: &[(String, i64)]) -> Result<(), StorageError> {
     for (id, at) in uses {
-        let older = client_secrets::table
-            .find(id)
-            .filter(client_secrets::last_used_at.is_null().or(client_secrets::last_used_at.lt(at)));
+        let older = client_secrets::table.find(id).filter(client_secrets::last_used_at.is_null().or(client_secrets::last_used_at.lt(at)));
         diesel::update(older).set(client_secrets::last_used_at.eq(at)).execute(tx)?;
     }
     Ok(())

@@ -8,8 +8,8 @@ use diesel::connection::SimpleConnection;
 use diesel::r2d2::R2D2Connection;
 use diesel::{Connection as _, PgConnection, RunQueryDsl, SqliteConnection};
 
-use super::{Connection, StorageError};
 use super::target::Target;
+use super::{Connection, StorageError};
 
 /// Runs one statement that [`Connection`] itself does not compile (`ON CONFLICT`), on whichever database it is.
 macro_rules! execute_on_either {
@@ -120,7 +120,11 @@ struct JournalMode {
 /// Makes the folder (0700) and the file (0600) where they are missing. SQLite gives its log the mode of the file.
 fn create_private(path: &Path) -> Result<(), String> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     }
     std::fs::OpenOptions::new()
         .create(true)

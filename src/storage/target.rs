@@ -44,7 +44,8 @@ impl Target {
         if user.is_some_and(|user| !well_formed(user)) {
             // libpq would quote parts of the password in its complaint.
             return Err(StorageError::Invalid(
-                "database.url: the user name or the password holds a character that must be percent-encoded (@ as %40, / as %2F)".to_owned(),
+                "database.url: the user name or the password holds a character that must be percent-encoded (@ as %40, / as %2F)"
+                    .to_owned(),
             ));
         }
         let password = user.and_then(|user| user.split_once(':')).map(|(_, password)| Secret::new(password));
@@ -108,9 +109,11 @@ mod tests {
     fn descriptions_hold_no_password() {
         let target = parse("postgres://cs:hunter2@db.example:5433/cs?sslmode=require").unwrap();
         assert_eq!(target.describe(), "postgres://db.example:5433/cs");
-        assert_eq!(target.scrub("no hunter2\n here"), "no … here");
+        assert_eq!(target.scrub("no hunter2\nhere"), "no … here");
         let Target::Postgres { url, .. } = target else { panic!("not PostgreSQL") };
-        assert!(url.expose().ends_with("?sslmode=require&connect_timeout=2&tcp_user_timeout=5000&keepalives_idle=10&fallback_application_name=countersign"));
+        assert!(url.expose().ends_with(
+            "?sslmode=require&connect_timeout=2&tcp_user_timeout=5000&keepalives_idle=10&fallback_application_name=countersign"
+        ));
         assert_eq!(parse("sqlite:data/x.db").unwrap().describe(), "sqlite:data/x.db");
         assert_eq!(parse("sqlite:///srv/x.db").unwrap().describe(), "sqlite:/srv/x.db");
     }
