@@ -152,3 +152,123 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn keys(kid: &str) -> KeySet {
+        let jwk = serde_json::json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": "AAAA"}]});
+        KeySet::parse(jwk.to_string().as_bytes()).unwrap()
+    }
+
+    fn failure(temporary: bool, retry_after: Option<u64>) -> Failure {
+        Failure { reason: "down".to_owned(), temporary, retry_after: retry_after.map(at) }
+    }
+
+    /// Keys `a`, fetched at 0 for a known kid.
+    fn holding(max_age: Option<u64>) -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.begin(at(0));
+        schedule.end(Ok((keys("a"), max_age.map(at))), Some("a"), at(0));
+        schedule
+    }
+
+    fn word(next: &Next) -> &'static str {
+        match next {
+            Next::Use(_) => "use",
+            Next::Unknown => "unknown",
+            Next::Fetch => "fetch",
+            Next::Unavailable(_) => "unavailable",
+        }
+    }
+
+    #[track_caller]
+    fn expect(schedule: &Schedule, kid: &str, seconds: u64, expected: &str) {
+        assert_eq!(word(&schedule.next(Some(kid), at(seconds))), expected);
+    }
+
+    #[test]
+    fn freshness_follows_cache_control_within_bounds() {
+        expect(&Schedule::default(), "a", 0, "fetch");
+        for (max_age, fresh) in [(None, 600), (Some(300), 300), (Some(0), 60), (Some(5_000_000), 3_600)] {
+            let schedule = holding(max_age);
+            expect(&schedule, "a", fresh - 1, "use");
+            expect(&schedule, "a", fresh, "fetch");
+        }
+    }
+
+    #[test]
+    fn a_missing_kid_is_remembered_for_a_minute() {
+        let mut schedule = holding(None);
+        expect(&schedule, "b", 1, "fetch");
+        schedule.begin(at(1));
+        schedule.end(Ok((keys("a"), None)), Some("b"), at(1));
+        expect(&schedule, "b", 60, "unknown");
+        expect(&schedule, "b", 61, "fetch");
+        expect(&schedule, "a", 60, "use");
+    }
+
+    #[test]
+    fn three_fetches_then_one_a_minute() {
+        let mut schedule = holding(Some(3_600));
+        let mut fetches = 1;
+        for second in 1..=600 {
+            let kid = format!("k{second}");
+            if word(&schedule.next(Some(&kid), at(second))) == "fetch" {
+                fetches += 1;
+                schedule.begin(at(second));
+                schedule.end(Ok((keys("a"), Some(at(3_600)))), Some(&kid), at(second));
+            }
+        }
+        assert_eq!(fetches, 3 + 10);
+    }
+
+    #[test]
+    fn an_outage_does_not_use_up_the_fetches_after_it() {
+        let mut schedule = holding(Some(60));
+        for second in (60..7_200).step_by(30) {
+            expect(&schedule, "a", second, "fetch");
+            schedule.begin(at(second));
+            schedule.end(Err(failure(true, None)), Some("a"), at(second));
+            assert_eq!(word(&schedule.settle(Some("a"), at(second))), "use");
+            expect(&schedule, "b", second, "unavailable");
+        }
+        schedule.begin(at(7_200));
+        schedule.end(Ok((keys("a"), Some(at(3_600)))), Some("a"), at(7_200));
+        expect(&schedule, "b", 7_260, "fetch");
+    }
+
+    #[test]
+    fn stale_keys_serve_for_a_day_and_no_longer() {
+        let mut schedule = holding(None);
+        schedule.end(Err(failure(true, Some(1_000_000))), Some("a"), at(86_200));
+        assert_eq!(word(&schedule.settle(Some("a"), at(86_399))), "use");
+        expect(&schedule, "a", 86_399, "use");
+        assert_eq!(word(&schedule.settle(Some("a"), at(86_400))), "unavailable");
+        expect(&schedule, "a", 86_400, "unavailable");
+        expect(&schedule, "a", 86_500, "fetch");
+    }
+
+    #[test]
+    fn a_definite_answer_ends_the_keys_and_is_not_asked_for_at_once() {
+        let mut schedule = holding(None);
+        schedule.end(Err(failure(false, None)), Some("a"), at(600));
+        expect(&schedule, "a", 604, "unavailable");
+        expect(&schedule, "a", 605, "fetch");
+    }
+
+    /// Who waited for the fetch of another does not call its own kid missing: the fetch may be older than the key.
+    #[test]
+    fn a_fetch_for_one_kid_says_nothing_lasting_of_another() {
+        let mut schedule = holding(None);
+        schedule.begin(at(1));
+        schedule.end(Ok((keys("a"), None)), Some("b"), at(1));
+        assert_eq!(word(&schedule.settle(Some("c"), at(1))), "unknown");
+        expect(&schedule, "c", 2, "fetch");
+    }
+}
