@@ -1,5 +1,6 @@
 //! The OpenID source against a real provider: npm oidc-provider playing Okta (tests/peers/oidc.sh), whose issuer is in
 //! COUNTERSIGN_TEST_OIDC. Each story makes an issuer of its own there, with keys that nobody else rotates.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a story ends at the first surprise")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

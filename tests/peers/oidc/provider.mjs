@@ -12,7 +12,7 @@
 //   GET  /lab/fetches?issuer=NAME                                       how often metadata and keys were fetched
 //
 // `issuer` is the last part of the path, `default` where it is absent.
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 
 import Provider from 'oidc-provider';
@@ -52,9 +52,14 @@ const clients = [
   },
 ];
 
+// By way of PEM: Node 20 can wait for itself for ever when a key that it has just made is exported as a JWK and the garbage
+// collector runs meanwhile.
 function newKey() {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
+  const encoding = { type: 'pkcs8', format: 'pem' };
+  const { privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048, privateKeyEncoding: encoding, publicKeyEncoding: { type: 'spki', format: 'pem' },
+  });
+  return { ...createPrivateKey(privateKey).export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' };
 }
 
 class Issuer {
