@@ -13,6 +13,7 @@ mod harness;
 
 mod config_mistakes;
 mod house_rules;
+mod okta_rotates_its_keys;
 mod service_gets_its_own_token;
 mod testing_ground;
 mod wire_errors;
