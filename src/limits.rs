@@ -74,6 +74,22 @@ impl Throttle {
         self.take_at(key, Clock::since(self.start), KEYS / SHARDS)
     }
 
+    /// Takes one event of `key` back, the newest: for what was counted before its outcome was known.
+    pub fn forgive(&self, key: &str) {
+        let (hash, mut shard) = self.shard(key);
+        let Some(entry) = shard.entry(hash) else { return };
+        entry.total = entry.total.saturating_sub(1);
+        if let Some((_, events)) = entry.slots.back_mut() {
+            *events = events.saturating_sub(1);
+            if *events == 0 {
+                entry.slots.pop_back();
+            }
+        }
+        if entry.total == 0 {
+            shard.remove(hash);
+        }
+    }
+
     /// Forgets `key`: it has succeeded.
     pub fn clear(&self, key: &str) {
         let (hash, mut shard) = self.shard(key);

@@ -16,6 +16,8 @@ const TOKENS: &str = "countersign_tokens_issued_total";
 const INTROSPECTIONS: &str = "countersign_introspections_total";
 const SIGN_INS: &str = "countersign_sign_ins_total";
 const REFUSALS: &str = "countersign_refusals_total";
+const SIGN_IN_REFUSALS: &str = "countersign_sign_in_refusals_total";
+const AUDIT_LOST: &str = "countersign_audit_records_lost_total";
 const REQUESTS: &str = "countersign_http_requests_total";
 const CONNECTIONS: &str = "countersign_http_connections";
 const PURGED: &str = "countersign_purged_rows_total";
@@ -141,6 +143,8 @@ fn describe() {
         "Sign-ins of people, by source and outcome: ok, refused, or unavailable where the source could not be asked."
     );
     describe_counter!(REFUSALS, "Requests refused, by the OAuth error code of the answer.");
+    describe_counter!(SIGN_IN_REFUSALS, "Sign-ins and refreshes of people refused, by reason.");
+    describe_counter!(AUDIT_LOST, "Records of refusals that the database did not take in time.");
     describe_counter!(REQUESTS, "HTTP requests answered, by route and status.");
     describe_gauge!(CONNECTIONS, "HTTP connections that are open.");
     describe_counter!(PURGED, "Expired rows deleted, by table.");
@@ -215,6 +219,18 @@ pub fn signed_in(source: &str, outcome: SignIn) {
         };
         counter!(SIGN_INS, "source" => source.to_owned(), "outcome" => outcome).increment(1);
     }
+}
+
+/// A person was not let in, and why: one of few words, the same as in the audit.
+pub fn sign_in_refused(reason: &'static str) {
+    if HOT.get().is_some() {
+        counter!(SIGN_IN_REFUSALS, "reason" => reason).increment(1);
+    }
+}
+
+/// Audit records of refusals did not reach the database.
+pub fn audit_lost(records: u64) {
+    counter!(AUDIT_LOST).increment(records);
 }
 
 /// A request was answered with an OAuth error.

@@ -268,3 +268,10 @@ fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error
     }
     Ok(Vec::<Address>::deserialize(deserializer)?.into_iter().map(|address| address.0).collect())
 }
+
+impl Source {
+    /// The source there is when none is declared.
+    pub fn local() -> Source {
+        Source { name: "local".to_owned(), kind: SourceKind::Local(LocalSource {}) }
+    }
+}

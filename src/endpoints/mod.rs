@@ -1,3 +1,66 @@
-//! (being built)
-pub mod body;
-pub mod peer;
+//! The OAuth endpoints: one endpoint, one file, and every route on this screen.
+
+mod health;
+mod introspection;
+mod jwks;
+mod metadata;
+mod revocation;
+mod token;
+
+use std::sync::Arc;
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+
+use crate::app::App;
+use crate::web::{Answer, reply, request, under};
+
+/// Routes of the server, those of `others` (dialects) behind ours. The busy ones come first: each `.or` that is passed costs time.
+pub fn routes(app: &Arc<App>, others: Option<BoxedFilter<(Answer,)>>) -> BoxedFilter<(Answer,)> {
+    let base = base_path(&app.issuer);
+    let ask = || request(app.clone());
+    let (get, post) = (warp::get, warp::post);
+    let end = warp::path::end;
+    let path = warp::path::path::<&'static str>;
+
+    let oauth2 = path("token")
+        .and(end())
+        .and(post())
+        .and(ask())
+        .then(token::token)
+        .or(path("introspect").and(end()).and(post()).and(ask()).then(introspection::introspect))
+        .unify()
+        .or(path("revoke").and(end()).and(post()).and(ask()).then(revocation::revoke))
+        .unify()
+        .or(path("jwks").and(end()).and(get()).and(ask()).then(jwks::jwks))
+        .unify();
+    let oauth2 = under(&base).and(path("oauth2")).and(oauth2).boxed();
+
+    // RFC 8414 section 3.1 inserts the well-known name before the issuer's path; OpenID Connect Discovery appends it.
+    let documents = || path("openid-configuration").or(path("oauth-authorization-server")).unify();
+    let inserted = path(".well-known").and(documents()).and(under(&base)).and(end()).and(get()).and(ask()).then(metadata::metadata);
+    let appended = under(&base).and(path(".well-known")).and(documents()).and(end()).and(get()).and(ask()).then(metadata::metadata);
+    let well_known = inserted.or(appended).unify().boxed();
+
+    let health = path("healthz")
+        .and(end())
+        .and(get())
+        .map(health::alive)
+        .or(path("readyz").and(end()).and(get()).and(ask()).then(health::ready))
+        .unify()
+        .boxed();
+
+    let all = oauth2.or(well_known).unify().or(health).unify().boxed();
+    let all = match others {
+        Some(others) => all.or(others).unify().boxed(),
+        None => all,
+    };
+    all.recover(reply::rejected).unify().boxed()
+}
+
+/// The path of the issuer, under which everything is served.
+fn base_path(issuer: &str) -> Vec<String> {
+    let url = url::Url::parse(issuer).ok();
+    let segments = url.as_ref().and_then(url::Url::path_segments).into_iter().flatten();
+    segments.filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+}

@@ -6,8 +6,10 @@
 pub mod ldap;
 pub mod local;
 pub mod oidc;
+mod sources;
 
 pub use crate::roles::facts::{Facts, Group};
+pub use sources::{Named, Source, Sources};
 
 use crate::oauth2::SourceName;
 
@@ -29,6 +31,8 @@ pub struct Identity {
     pub name: Option<String>,
     /// Groups and claims, for `roles`.
     pub facts: Facts,
+    /// The values of the groups claim, for OIDC.
+    pub claimed_groups: Vec<String>,
     /// Roles that the source's own record gives (local accounts).
     pub assigned_roles: Vec<String>,
     /// `auth_time`: when the person proved who they are, in seconds.
@@ -41,6 +45,13 @@ pub struct Identity {
     pub must_change_password: bool,
     /// Still the password that was generated for the account.
     pub password_never_changed: bool,
+}
+
+impl Identity {
+    /// The names of all groups: distinguished names, or the values of the groups claim.
+    pub fn group_names(&self) -> Vec<String> {
+        self.facts.groups.iter().map(|group| group.dn.clone()).chain(self.claimed_groups.iter().cloned()).collect()
+    }
 }
 
 /// The upstream token that a sign-in rests on.

@@ -68,6 +68,10 @@ impl Digest {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Digest)
     }
 
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     pub fn matches(&self, other: &Digest) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }

@@ -22,8 +22,9 @@ use warp::reply::Response;
 use super::Routes;
 use super::forwarded::Proxies;
 use super::pace::{Pace, Paced};
-use crate::endpoints::peer::{Peer, RequestId};
+use crate::audit::RequestId;
 use crate::metrics::{self, Route};
+use crate::web::peer::Peer;
 
 /// Request line and headers together, in bytes.
 const HEAD_LIMIT: usize = 32 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! A [`Listener`] is bound first, so that a taken port or a broken certificate stops the start before anything else happens, and
 //! then serves one boxed warp filter until it is told to stop. Each connection has its own task (`connection.rs`); requests carry
-//! a [`Peer`](crate::endpoints::peer::Peer) in their extensions.
+//! a [`Peer`](crate::web::peer::Peer) in their extensions.
 
 mod connection;
 mod forwarded;

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use warp::{Filter, Reply};
 
 use super::*;
-use crate::endpoints::peer::{Peer, peer};
+use crate::web::peer::{Peer, peer};
 
 const GET: &[u8] = b"GET /who HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 

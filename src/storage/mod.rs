@@ -7,6 +7,7 @@
 //! Times are seconds since the epoch. Ids begin with the time wherever we choose them (inserts are several times as fast).
 
 pub mod accounts;
+mod answer;
 pub mod audit;
 pub mod clients;
 mod connection;
@@ -18,6 +19,7 @@ pub mod grants;
 pub mod keys;
 mod migrations;
 pub mod purge;
+pub mod refusals;
 #[rustfmt::skip]
 mod schema;
 pub mod settings;

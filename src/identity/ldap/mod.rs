@@ -267,7 +267,10 @@ impl Ldap {
         let mut values = entry.texts(attribute);
         match (values.next(), values.next()) {
             (Some(subject), None) if !subject.is_empty() => Ok(subject),
-            _ => Err(Failure::new(format!("{} has not exactly one readable {attribute}; check subject_attribute and access rules", entry.dn))),
+            _ => Err(Failure::new(format!(
+                "{} has not exactly one readable {attribute}; check subject_attribute and access rules",
+                entry.dn
+            ))),
         }
     }
 
@@ -298,6 +301,7 @@ impl Ldap {
             email_verified: false,
             name: self.plan.name_attributes.iter().find_map(|attribute| entry.text(attribute)).map(str::to_owned),
             facts: Facts { groups, claims: serde_json::Value::Null },
+            claimed_groups: Vec::new(),
             assigned_roles: Vec::new(),
             auth_time: 0,
             amr: Vec::new(),

@@ -128,6 +128,7 @@ impl Local {
             email_verified: false,
             name: account.name,
             facts: Facts::default(),
+            claimed_groups: Vec::new(),
             assigned_roles: roles,
             auth_time: self.clock.now(),
             amr: vec!["pwd".to_owned()],

@@ -174,6 +174,7 @@ impl Oidc {
             amr: claims::methods(claims),
             upstream: Some(upstream),
             facts: Facts { groups: Vec::new(), claims: claims.clone() },
+            claimed_groups: Vec::new(),
             assigned_roles: Vec::new(),
             must_change_password: false,
             password_never_changed: false,

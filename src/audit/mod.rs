@@ -1,5 +1,8 @@
 //! What is written down about an event. The rows are in `storage::audit`, committed with what they tell of.
 
+mod request_id;
+
+pub use request_id::RequestId;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -53,6 +56,8 @@ Event {
     Revoked = "revoked",
     /// A person signed out.
     SignedOut = "signed_out",
+    /// A refresh token was exchanged for the next.
+    Refreshed = "refreshed",
     ClientAdded = "client_added",
     ClientChanged = "client_changed",
     ClientRemoved = "client_removed",

@@ -1,0 +1,108 @@
+//! The shared parts, wired once. Everything above `grants` reaches the rooms below through an [`App`]; [`start`] puts it together.
+
+mod start;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use start::StartError;
+pub use start::{declared_clients, open_keys, wire};
+
+use crate::clients::{self, Client, Credentials, Registry};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::Sources;
+use crate::identity::local::Hasher;
+use crate::limits::Throttle;
+use crate::oauth2::OAuth2Error;
+use crate::roles::Rules;
+use crate::storage::refusals::Refusals;
+use crate::storage::{Follower, Storage};
+use crate::tokens::{Keys, Revocations};
+
+/// Everything a request needs.
+#[derive(Debug)]
+pub struct App {
+    pub config: Arc<Config>,
+    pub clock: Clock,
+    /// `iss` of every token.
+    pub issuer: Arc<str>,
+    pub storage: Storage,
+    pub keys: Arc<Keys>,
+    pub revocations: Arc<Revocations>,
+    pub clients: Arc<Registry>,
+    pub sources: Sources,
+    pub rules: Rules,
+    pub hasher: Arc<Hasher>,
+    pub throttles: Throttles,
+    pub refusals: Refusals,
+    follower: Follower,
+    /// When a key id that nobody knows last made us look.
+    looked_for_keys: Mutex<Option<Instant>>,
+}
+
+/// The throttles of `[limits]`.
+#[derive(Debug)]
+pub struct Throttles {
+    pub logins: Throttle,
+    pub addresses: Throttle,
+    pub exchanges: Throttle,
+    pub revocations: Throttle,
+}
+
+/// Longest wait for the feed before a request is answered 503.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+impl App {
+    /// The number of the last revocation applied here.
+    ///
+    /// Errors: 503 if this node could not follow the feed for longer than `tokens.max_staleness`: it does not know who was revoked.
+    pub fn rv(&self) -> Result<i64, OAuth2Error> {
+        if self.follower.age() > self.config.tokens.max_staleness {
+            return Err(OAuth2Error::unavailable("this node is cut off from the database"));
+        }
+        Ok(self.follower.applied())
+    }
+
+    /// Lets this node see everything that was committed before the call. Shared by all who wait.
+    pub async fn catch_up(&self) -> Result<(), OAuth2Error> {
+        self.follower.catch_up(CATCH_UP).await?;
+        Ok(())
+    }
+
+    /// The client that the credentials prove. An unknown client or secret may be new: the node catches up once before it says no.
+    ///
+    /// Errors: `invalid_client`, 503.
+    pub async fn authenticate(&self, presented: &Credentials) -> Result<Arc<Client>, OAuth2Error> {
+        if let Some(client) = clients::authenticate(&self.clients, presented, self.clock.now()) {
+            return Ok(client);
+        }
+        self.catch_up().await?;
+        clients::authenticate(&self.clients, presented, self.clock.now()).ok_or_else(OAuth2Error::invalid_client)
+    }
+
+    /// Looks once for a key that a token names and this node does not know. At most one look a second, so that made-up ids cost
+    /// nothing: a sealing key waits longer than that before its first use.
+    pub async fn look_for_new_keys(&self) -> Result<(), OAuth2Error> {
+        {
+            let mut last = self.looked_for_keys.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|then| Clock::since(then) < Duration::from_secs(1)) {
+                return Ok(());
+            }
+            *last = Some(Clock::monotonic());
+        }
+        self.catch_up().await
+    }
+
+    /// Whether this node can answer: the database is reachable and the feed fresh.
+    pub async fn ready(&self) -> Result<(), OAuth2Error> {
+        self.rv()?;
+        self.storage.ping().await?;
+        Ok(())
+    }
+
+    /// How far this node has followed the feed, and how long ago it last looked, for the metrics.
+    pub fn feed_position(&self) -> (i64, Duration) {
+        (self.follower.applied(), self.follower.age())
+    }
+}

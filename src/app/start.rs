@@ -1,0 +1,202 @@
+//! Putting the parts together at start.
+
+use std::sync::{Arc, Mutex};
+
+use super::{App, Throttles};
+use crate::clients::{self, Registry, declared};
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigError, Problem, SourceKind};
+use crate::identity::ldap::Ldap;
+use crate::identity::local::{Hasher, Local};
+use crate::identity::oidc::Oidc;
+use crate::identity::{Named, Source, Sources};
+use crate::limits::Throttle;
+use crate::oauth2::SourceName;
+use crate::oauth2::request::GrantType;
+use crate::roles::Rules;
+use crate::storage::feed::FeedEntry;
+use crate::storage::refusals::Refusals;
+use crate::storage::{Storage, StorageError, feed, keys, settings};
+use crate::tokens::kek::Kek;
+use crate::tokens::{Keys, Revocations, TokenError, lifecycle};
+
+/// Why the parts could not be put together, with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("the threads that hash passwords did not start: {0}")]
+    Threads(#[source] std::io::Error),
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+}
+
+impl App {
+    /// Opens the database, brings it up to date with the program and the file, and loads what requests read from memory. Must be
+    /// called within a runtime.
+    pub fn start(config: Config, clock: Clock) -> Result<App, StartError> {
+        let now = clock.now();
+        let storage = Storage::open(&config.database)?;
+        for migration in storage.migrate()? {
+            tracing::info!(migration, "the database was migrated");
+        }
+        let hasher = Arc::new(Hasher::new(&config.accounts).map_err(StartError::Threads)?);
+        let (sources, rules) = wire(&config, &storage, &hasher, &clock)?;
+        let keys = Arc::new(open_keys(&config, &storage, true, now)?);
+        apply_file(&config, &storage, now)?;
+
+        let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));
+        let head = storage.read_blocking({
+            let (clients, revocations) = (clients.clone(), revocations.clone());
+            move |c| {
+                let head = feed::head(c)?;
+                revocations.apply(&feed::live(c, now)?);
+                clients.reload(c)?;
+                Ok(head)
+            }
+        })?;
+        let mut listener = Listener {
+            storage: storage.clone(),
+            clients: clients.clone(),
+            revocations: revocations.clone(),
+            keys: keys.clone(),
+            clock: clock.clone(),
+            applied: head,
+        };
+        let follower = storage.follow(move |entries| listener.take_in(entries).map_err(|reason| reason.to_string()), head);
+        let limits = &config.limits;
+        Ok(App {
+            issuer: config.server.issuer().into(),
+            throttles: Throttles {
+                logins: Throttle::new(limits.login_failures),
+                addresses: Throttle::new(limits.address_failures),
+                exchanges: Throttle::new(limits.exchange_failures),
+                revocations: Throttle::new(limits.revocations),
+            },
+            refusals: Refusals::start(storage.clone()),
+            config: Arc::new(config),
+            clock,
+            storage,
+            keys,
+            revocations,
+            clients,
+            sources,
+            rules,
+            hasher,
+            follower,
+            looked_for_keys: Mutex::new(None),
+        })
+    }
+}
+
+/// Builds the sources and compiles the rules, without asking anybody yet.
+///
+/// Errors: every mistake of both, with file and line.
+pub fn wire(config: &Config, storage: &Storage, hasher: &Arc<Hasher>, clock: &Clock) -> Result<(Sources, Rules), ConfigError> {
+    let (mut problems, mut sources) = (Vec::new(), Vec::new());
+    let local = [config::Source::local()];
+    let declared = if config.sources.is_empty() { &local[..] } else { &config.sources };
+    for (i, source) in declared.iter().enumerate() {
+        let name = SourceName::from(source.name.as_str());
+        let (built, domains) = match &source.kind {
+            SourceKind::Local(_) => (Ok(Source::Local(Local::new(name.clone(), storage.clone(), hasher.clone(), clock.clone()))), &[][..]),
+            SourceKind::Ldap(settings) => {
+                let ldap = Ldap::new(name.clone(), settings, clock.clone());
+                (ldap.map(|ldap| Source::Ldap(Box::new(ldap))), &settings.domains[..])
+            }
+            SourceKind::Oidc(settings) => {
+                let oidc = Oidc::new(name.clone(), settings, clock.clone());
+                (oidc.map(|oidc| Source::Oidc(Box::new(oidc))), &settings.domains[..])
+            }
+        };
+        match built {
+            Ok(source) => sources.push(Named { name, domains: domains.iter().map(|d| d.to_ascii_lowercase()).collect(), source }),
+            Err(found) => problems.extend(found.into_iter().map(|p| Problem::new(format!("source[{i}].{}", p.path), p.reason))),
+        }
+    }
+    let names: Vec<String> = declared.iter().map(|source| source.name.clone()).collect();
+    let rules = Rules::compile(&config.mapping, &names);
+    match rules {
+        Ok(rules) if problems.is_empty() => Ok((Sources::new(sources), rules)),
+        Ok(_) => Err(config.locations.explain(problems)),
+        Err(found) => Err(config.locations.explain(problems.into_iter().chain(found).collect())),
+    }
+}
+
+/// Opens the keys, making those that are missing. The key-encryption key is made only for a database that has no keys yet, and only
+/// if `create` allows it.
+pub fn open_keys(config: &Config, storage: &Storage, create: bool, now: i64) -> Result<Keys, StartError> {
+    let empty = storage.read_blocking(keys::all)?.is_empty();
+    let kek = Kek::load(config, create && empty)?;
+    lifecycle::ensure(storage, &kek, now)?;
+    let rows = storage.read_blocking(keys::all)?;
+    Ok(Keys::new(&rows, kek, config.server.issuer(), now)?)
+}
+
+/// The declared clients with their secrets, and the built-in client of each dialect that names none.
+pub fn declared_clients(config: &Config) -> Result<Vec<declared::Declared>, ConfigError> {
+    let mut clients = config.clients.clone();
+    if config.dialects.croit.as_ref().is_some_and(|croit| croit.enabled && croit.client.is_none()) {
+        // Without secrets and not public, it can be used through its dialect alone.
+        clients.push(config::Client {
+            id: "croit".to_owned(),
+            grants: vec![GrantType::Password.as_str().to_owned(), GrantType::TokenExchange.as_str().to_owned()],
+            ..config::Client::default()
+        });
+    }
+    declared::read(&clients).map_err(|problems| config.locations.explain(problems))
+}
+
+/// Declared clients, and the longest lifetime ever configured.
+fn apply_file(config: &Config, storage: &Storage, now: i64) -> Result<(), StartError> {
+    let declared = declared_clients(config)?;
+    let tokens = &config.tokens;
+    let lifetimes = config.clients.iter().filter_map(|client| client.access_lifetime).chain([tokens.access_lifetime]);
+    let longest = lifetimes.max().unwrap_or(tokens.access_lifetime) + tokens.refresh_lifetime;
+    let difference = storage.write_blocking(move |tx| {
+        settings::raise(tx, lifecycle::LONGEST_LIFETIME, longest.as_secs() as i64)?;
+        declared::apply(tx, &declared, now)
+    })?;
+    for (what, ids) in [("added", &difference.added), ("changed", &difference.changed), ("removed", &difference.removed)] {
+        if !ids.is_empty() {
+            tracing::info!(clients = ?ids, "declared clients were {what}");
+        }
+    }
+    Ok(())
+}
+
+/// What happens on this node when the feed has news.
+struct Listener {
+    storage: Storage,
+    clients: Arc<Registry>,
+    revocations: Arc<Revocations>,
+    keys: Arc<Keys>,
+    clock: Clock,
+    applied: i64,
+}
+
+impl Listener {
+    fn take_in(&mut self, entries: &[FeedEntry]) -> Result<(), TokenError> {
+        self.revocations.apply(entries);
+        // Numbers have no holes but for what was purged: behind a hole anything may have changed.
+        let hole = entries.first().is_some_and(|entry| entry.n > self.applied + 1);
+        if hole {
+            self.storage.read_blocking(|c| self.clients.reload(c))?;
+        } else {
+            for id in entries.iter().filter(|entry| entry.kind == clients::FEED_KIND).map(|entry| &entry.value) {
+                let rows = self.storage.read_blocking(|c| crate::storage::clients::find(c, id))?;
+                self.clients.replace(id, rows)?;
+            }
+        }
+        if hole || entries.iter().any(|entry| entry.kind == lifecycle::FEED_KIND) {
+            let rows = self.storage.read_blocking(keys::all)?;
+            self.keys.replace(&rows, self.clock.now())?;
+        }
+        if let Some(last) = entries.last() {
+            self.applied = last.n;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! RFC 6749 section 6 with rotation and reuse detection (RFC 9700 section 4.14.2). The token names a family and a generation; one
+//! guarded update moves the family on. The person is asked for again at the source each time.
+
+use super::issue::{self, Person, Subject};
+use super::sign_in::{self, GrantRecord, SignedIn, of_caller};
+use super::{Asked, Caller, Issued, inspect};
+use crate::app::App;
+use crate::audit::{Event, Record};
+use crate::identity::{Authentication, Identity};
+use crate::oauth2::{ErrorCode, FamilyId, OAuth2Error, Scope, Secret, TokenResponse};
+use crate::storage::accounts::AccountRow;
+use crate::storage::grants::{FamilyRow, GrantRow};
+use crate::storage::{Connection, StorageError, accounts, audit, feed, grants};
+use crate::tokens::CLOCK_MARGIN;
+use crate::tokens::refresh::RefreshClaims;
+use crate::tokens::revocation::Kind;
+
+pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) -> Result<Issued, OAuth2Error> {
+    let claims = inspect::refresh_claims(app, presented.expose()).await?.filter(|claims| claims.client_id == caller.client.id);
+    let Some(claims) = claims else { return Err(refuse(app, caller, "unknown_refresh_token", asked.now)) };
+    let Some(held) = Held::load(app, &claims).await? else { return Err(refuse(app, caller, "unknown_refresh_token", asked.now)) };
+    let grace = app.config.tokens.refresh_grace.as_secs() as i64;
+
+    match held.judge(&claims, asked.now, grace) {
+        Judgement::Usable => {}
+        Judgement::Over(reason) => return Err(refuse(app, caller, reason, asked.now)),
+        Judgement::Replayed => {
+            let audit = refused_audit(caller, &held, Event::RefreshReplayed, "replayed", asked.now);
+            let family = claims.family.to_string();
+            app.storage.write(move |tx| end_family(tx, &family, &audit)).await?;
+            crate::metrics::sign_in_refused("refresh_token_replayed");
+            return Err(OAuth2Error::invalid_grant());
+        }
+    }
+    let family_scope: Scope = Scope::parse(&held.family.scope).unwrap_or_default();
+    if asked.scope.as_ref().is_some_and(|scope| !scope.is_subset(&family_scope)) {
+        return Err(OAuth2Error::new(ErrorCode::InvalidScope, "the scope is beyond what was granted at sign-in"));
+    }
+
+    let identity = match recheck(app, &held).await? {
+        Ok(identity) => identity,
+        Err(reason) => return Err(held.end(app, caller, &reason, asked.now).await),
+    };
+    let (evaluation, roles) = match sign_in::map(app, caller, &identity, asked.now) {
+        Ok(mapped) => mapped,
+        Err(error) if error.code == ErrorCode::InvalidGrant => {
+            return Err(held.end(app, caller, "denied_by_mapping", asked.now).await);
+        }
+        Err(error) => return Err(error),
+    };
+    let scope = sign_in::scope_for(app, asked.scope, &family_scope, &roles);
+
+    let tokens = &app.config.tokens;
+    let mut record = GrantRecord::of(&identity, &evaluation, &roles, &held.account.username);
+    let before: GrantRecord = serde_json::from_str(&held.grant.record).unwrap_or_default();
+    (record.amr, record.upstream_session, record.upstream_token) = (before.amr, before.upstream_session, before.upstream_token);
+    let rotation = Rotation {
+        claims: claims.clone(),
+        grant: held.grant.clone(),
+        record: serde_json::to_string(&record).map_err(|reason| StorageError::Invalid(reason.to_string()))?,
+        idle_expires_at: asked.now + tokens.refresh_idle.as_secs() as i64,
+        grant_expires_at: held.family.expires_at + issue::access_lifetime(app, &caller.client) + CLOCK_MARGIN,
+        grace,
+        repeated: refresh_audit(caller, &held, Event::RefreshRepeated, asked.now),
+        replayed: refused_audit(caller, &held, Event::RefreshReplayed, "replayed", asked.now),
+        refreshed: refresh_audit(caller, &held, Event::Refreshed, asked.now),
+        now: asked.now,
+    };
+    let generation = match app.storage.write(move |tx| rotation.write(tx)).await? {
+        Rotated::To(generation) => generation,
+        Rotated::Refused(reason) => {
+            crate::metrics::sign_in_refused(reason);
+            return Err(OAuth2Error::invalid_grant());
+        }
+    };
+
+    let person = Person {
+        account: held.account.id.as_str().into(),
+        grant: held.grant.id.as_str().into(),
+        source: held.grant.source.as_str().into(),
+        username: held.account.username.clone(),
+        groups: record.groups,
+        auth_time: held.grant.auth_time,
+        amr: record.amr,
+        identity_checked_at: asked.now,
+    };
+    let audience = if asked.retarget { asked.audience } else { serde_json::from_str(&held.family.audience).unwrap_or(asked.audience) };
+    let minted = issue::access_token(app, &caller.client, Subject::Person(&person), &scope, &audience, roles.clone(), asked.rv, asked.now)?;
+    let refresh =
+        issue::refresh_token(app, &caller.client, &FamilyId::from(held.family.id.as_str()), generation, held.family.expires_at, asked.now)?;
+    let response = TokenResponse {
+        access_token: minted.token,
+        expires_in: minted.expires_in,
+        scope,
+        refresh_token: Some(refresh),
+        issued_token_type: None,
+    };
+    let signed_in = SignedIn {
+        account_number: held.account.number,
+        username: held.account.username,
+        password_never_changed: identity.password_never_changed,
+    };
+    Ok(Issued { response, person: Some(signed_in), roles })
+}
+
+fn refuse(app: &App, caller: &Caller, reason: &'static str, now: i64) -> OAuth2Error {
+    crate::metrics::sign_in_refused(reason);
+    app.refusals.record(of_caller(Record::refused(Event::RefreshRefused, now, reason), caller));
+    OAuth2Error::invalid_grant()
+}
+
+/// Ends a family for good, in the transaction of the audit record. Its access tokens die with the grant.
+fn end_family(tx: &mut Connection, family: &str, audit: &Record) -> Result<(), StorageError> {
+    if let Some(row) = grants::family(tx, family)? {
+        grants::kill_family(tx, family)?;
+        let until = grants::find(tx, &row.grant_id)?.map_or(row.expires_at + CLOCK_MARGIN, |grant| grant.expires_at);
+        feed::append(tx, Kind::Grant.as_str(), &row.grant_id, until, audit.at)?;
+    }
+    crate::storage::audit::insert(tx, audit)
+}
+
+/// What the database holds for a refresh token.
+struct Held {
+    family: FamilyRow,
+    grant: GrantRow,
+    account: AccountRow,
+    /// The highest revocation that matches, if any.
+    revoked_by: Option<i64>,
+}
+
+enum Judgement {
+    Usable,
+    Over(&'static str),
+    /// An older or future generation: somebody has a copy.
+    Replayed,
+}
+
+impl Held {
+    async fn load(app: &App, claims: &RefreshClaims) -> Result<Option<Held>, OAuth2Error> {
+        let id = claims.family.to_string();
+        let held = app.storage.read(move |c| {
+            let Some(family) = grants::family(c, &id)? else { return Ok(None) };
+            let Some(grant) = grants::find(c, &family.grant_id)? else { return Ok(None) };
+            let Some(account) = accounts::find(c, &grant.account_id)? else { return Ok(None) };
+            let revoked_by = feed::latest_matching(c, &kill_switches(&grant))?;
+            Ok(Some(Held { family, grant, account, revoked_by }))
+        });
+        Ok(held.await?)
+    }
+
+    fn judge(&self, claims: &RefreshClaims, now: i64, grace: i64) -> Judgement {
+        let family = &self.family;
+        if family.dead || self.revoked_by.is_some_and(|n| n > self.grant.rv) {
+            return Judgement::Over("revoked");
+        }
+        if self.account.disabled {
+            return Judgement::Over("account_disabled");
+        }
+        if now >= family.expires_at || now >= family.idle_expires_at {
+            return Judgement::Over("refresh_token_expired");
+        }
+        let in_grace = claims.generation == family.generation - 1 && now <= family.rotated_at + grace;
+        if claims.generation == family.generation || in_grace { Judgement::Usable } else { Judgement::Replayed }
+    }
+
+    /// Gone, disabled or denied at the source: the family and everything issued with it ends.
+    async fn end(&self, app: &App, caller: &Caller, reason: &str, now: i64) -> OAuth2Error {
+        let audit = refused_audit(caller, self, Event::RefreshRefused, reason, now);
+        let family = self.family.id.clone();
+        match app.storage.write(move |tx| end_family(tx, &family, &audit)).await {
+            Ok(()) => OAuth2Error::invalid_grant(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// What a revocation could match to kill this grant.
+fn kill_switches(grant: &GrantRow) -> [(&str, &str); 5] {
+    [
+        (Kind::All.as_str(), ""),
+        (Kind::Grant.as_str(), &grant.id),
+        (Kind::Subject.as_str(), &grant.account_id),
+        (Kind::Client.as_str(), &grant.client_id),
+        (Kind::Source.as_str(), &grant.source),
+    ]
+}
+
+/// Asks the source again. The inner error is the reason why the person may no longer.
+async fn recheck(app: &App, held: &Held) -> Result<Result<Identity, String>, OAuth2Error> {
+    let record: GrantRecord = serde_json::from_str(&held.grant.record).unwrap_or_default();
+    let Some(named) = app.sources.find(&held.grant.source) else { return Ok(Err("source_removed".to_owned())) };
+    match named.recheck(&record.subject).await {
+        Authentication::Authenticated(identity) => Ok(Ok(*identity)),
+        Authentication::Refused(refusal) => Ok(Err(refusal.reason.as_str().to_owned())),
+        Authentication::Unavailable(outage) => Err(sign_in::unavailable(outage)),
+    }
+}
+
+fn refresh_audit(caller: &Caller, held: &Held, event: Event, now: i64) -> Record {
+    of_caller(Record::ok(event, now), caller).account(&held.grant.account_id).source(&held.grant.source)
+}
+
+/// A record of a refresh that was refused.
+fn refused_audit(caller: &Caller, held: &Held, event: Event, reason: &str, now: i64) -> Record {
+    of_caller(Record::refused(event, now, reason), caller).account(&held.grant.account_id).source(&held.grant.source)
+}
+
+/// The guarded update and what goes with it.
+struct Rotation {
+    claims: RefreshClaims,
+    grant: GrantRow,
+    record: String,
+    idle_expires_at: i64,
+    grant_expires_at: i64,
+    grace: i64,
+    refreshed: Record,
+    repeated: Record,
+    replayed: Record,
+    now: i64,
+}
+
+enum Rotated {
+    /// The generation of the refresh token to hand out.
+    To(i64),
+    Refused(&'static str),
+}
+
+impl Rotation {
+    fn write(self, tx: &mut Connection) -> Result<Rotated, StorageError> {
+        let family = self.claims.family.as_str();
+        if feed::latest_matching(tx, &kill_switches(&self.grant))?.is_some_and(|n| n > self.grant.rv) {
+            return Ok(Rotated::Refused("revoked"));
+        }
+        let checked_at = self.now;
+        grants::update_checked(tx, &self.grant.id, &self.record, self.grant.rv, checked_at, self.grant_expires_at)?;
+        if grants::advance(tx, family, self.claims.generation, self.now, self.idle_expires_at)? {
+            audit::insert(tx, &self.refreshed)?;
+            return Ok(Rotated::To(self.claims.generation + 1));
+        }
+        // Somebody was faster. Within the grace all callers of the race end with the same working token; the window is not
+        // restarted.
+        let row = grants::family(tx, family)?;
+        let alive = row.filter(|row| !row.dead);
+        match alive {
+            Some(row) if self.claims.generation == row.generation - 1 && self.now <= row.rotated_at + self.grace => {
+                audit::insert(tx, &self.repeated)?;
+                Ok(Rotated::To(row.generation))
+            }
+            Some(_) => {
+                end_family(tx, family, &self.replayed)?;
+                Ok(Rotated::Refused("refresh_token_replayed"))
+            }
+            None => Ok(Rotated::Refused("revoked")),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! RFC 8693: an id token of Okta or another provider becomes a token of ours. The id token is used once.
+
+use super::sign_in::{self, refusal_record};
+use super::{Asked, Caller, Issued};
+use crate::app::App;
+use crate::identity::Authentication;
+use crate::identity::oidc::{Purpose, UnverifiedIdToken};
+use crate::oauth2::request::GrantType;
+use crate::oauth2::{ErrorCode, OAuth2Error, Secret};
+
+pub async fn grant(app: &App, caller: &Caller, asked: Asked, subject_token: Secret) -> Result<Issued, OAuth2Error> {
+    let key = caller.client.id.as_str();
+    app.throttles.exchanges.check(key).map_err(OAuth2Error::too_many_tries)?;
+    let refused = |reason: &'static str, detail: &str| {
+        app.throttles.exchanges.fail(key);
+        crate::metrics::sign_in_refused(reason);
+        app.refusals.record(refusal_record(caller, reason, asked.now).detail(detail.into()));
+        OAuth2Error::invalid_request("the subject_token is not valid")
+    };
+    let token = UnverifiedIdToken::parse(subject_token.expose()).map_err(|refusal| refused(refusal.as_str(), ""))?;
+    let Some((name, oidc)) = app.sources.for_issuer(token.issuer()) else {
+        return Err(refused("wrong_issuer", "no source has the issuer of the token"));
+    };
+    oidc.check_header(&token).map_err(|refusal| refused(refusal.reason.as_str(), &refusal.detail))?;
+    if !caller.client.admits_source(name.as_str()) {
+        app.refusals.record(refusal_record(caller, "unauthorized_client", asked.now).source(name.as_str()));
+        return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not exchange tokens of this issuer"));
+    }
+    match oidc.verify(&token, Purpose::Exchange).await {
+        Authentication::Authenticated(identity) => {
+            let issued = sign_in::complete(app, caller, asked, *identity, GrantType::TokenExchange).await;
+            if matches!(&issued, Err(error) if error.code == ErrorCode::InvalidGrant) {
+                app.throttles.exchanges.fail(key);
+            }
+            issued
+        }
+        Authentication::Refused(refusal) => Err(refused(refusal.reason.as_str(), &refusal.detail)),
+        Authentication::Unavailable(outage) => Err(sign_in::unavailable(outage)),
+    }
+}

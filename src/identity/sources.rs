@@ -1,0 +1,116 @@
+//! All sources, in the order of the configuration, and the choice of the one that is asked.
+
+use super::ldap::Ldap;
+use super::local::Local;
+use super::oidc::Oidc;
+use super::{Authentication, Outage, Refusal, RefusalReason};
+use crate::oauth2::{Secret, SourceName};
+
+/// One source. A new kind is one folder and one variant.
+#[derive(Debug)]
+pub enum Source {
+    Local(Local),
+    Ldap(Box<Ldap>),
+    Oidc(Box<Oidc>),
+}
+
+/// A source with its name and the domains that are routed to it.
+#[derive(Debug)]
+pub struct Named {
+    pub name: SourceName,
+    /// E-mail or UPN domains, lower-case.
+    pub domains: Vec<String>,
+    pub source: Source,
+}
+
+/// The sources in order. The first owns bare user names.
+#[derive(Debug)]
+pub struct Sources(Vec<Named>);
+
+impl Sources {
+    pub fn new(sources: Vec<Named>) -> Sources {
+        Sources(sources)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Named> {
+        self.0.iter()
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Named> {
+        self.0.iter().find(|named| named.name.as_str() == name)
+    }
+
+    /// The name of the first source, whose people keep their bare user names.
+    pub fn first_name(&self) -> &str {
+        self.0.first().map_or("", |named| named.name.as_str())
+    }
+
+    /// The source of id tokens that say they are from `issuer` (which is not verified yet) among those that `admits` lets pass.
+    /// Issuers are matched exactly: an organisation's and its custom servers' are different ones.
+    pub fn for_issuer(&self, issuer: &str) -> Option<(&SourceName, &Oidc)> {
+        self.0.iter().find_map(|named| match &named.source {
+            Source::Oidc(oidc) if oidc.issuer() == issuer => Some((&named.name, oidc.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// Asks the sources that know passwords: the one named, else those of the login's domain, else all, in order. Only "no such
+    /// user" moves on to the next; a bad password or an outage ends it.
+    pub async fn authenticate(&self, login: &str, password: &Secret, only: Option<&str>, admits: impl Fn(&str) -> bool) -> Authentication {
+        let mut last = Refusal::new(RefusalReason::UnknownUser, "no source was asked");
+        for named in self.choose(login, only, admits) {
+            let answer = match &named.source {
+                Source::Local(local) => local.authenticate(login, password).await,
+                Source::Ldap(ldap) => ldap.authenticate(login, password).await,
+                Source::Oidc(_) => continue,
+            };
+            match answer {
+                Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => last = refusal,
+                decided => return decided,
+            }
+        }
+        Authentication::Refused(last)
+    }
+
+    fn choose<'a>(&'a self, login: &str, only: Option<&'a str>, admits: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a Named> {
+        let domain = login.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
+        let routed = move |named: &Named| domain.as_ref().is_some_and(|d| named.domains.contains(d));
+        let by_domain = only.is_none() && self.0.iter().any(&routed);
+        self.0.iter().filter(move |named| {
+            admits(named.name.as_str()) && only.is_none_or(|name| named.name.as_str() == name) && (!by_domain || routed(named))
+        })
+    }
+}
+
+impl Named {
+    /// Asks again about a person who signed in before: still there, still eligible, which groups now.
+    pub async fn recheck(&self, subject: &str) -> Authentication {
+        match &self.source {
+            Source::Local(local) => local.recheck(subject).await,
+            Source::Ldap(ldap) => ldap.recheck(subject).await,
+            Source::Oidc(_) => {
+                Authentication::Unavailable(Outage::new(&self.name, "a provider cannot be asked about a person without a token"))
+            }
+        }
+    }
+
+    /// Whether [`Named::recheck`] can work in principle. Where it cannot, no refresh token is issued.
+    pub fn can_recheck(&self) -> bool {
+        match &self.source {
+            Source::Local(_) | Source::Ldap(_) => true,
+            Source::Oidc(oidc) => oidc.can_recheck(),
+        }
+    }
+
+    /// What the source knows about `login`, without a password: for `countersign explain`.
+    pub async fn lookup(&self, login: &str) -> Authentication {
+        match &self.source {
+            Source::Local(local) => local.lookup(login).await,
+            Source::Ldap(ldap) => ldap.lookup(login).await,
+            Source::Oidc(_) => Authentication::Unavailable(Outage::new(
+                &self.name,
+                "a provider cannot be asked about a person without a token; pass the claims with --claims FILE",
+            )),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Audit records of refusals, written in batches: a flood of bad passwords must not become a flood of transactions. Everything
+//! that changes something is committed with its own record instead.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Storage, audit};
+use crate::audit::Record;
+
+/// The queue of refusals on their way to the audit.
+#[derive(Clone, Debug)]
+pub struct Refusals(mpsc::Sender<Entry>);
+
+#[derive(Debug)]
+enum Entry {
+    Record(Box<Record>),
+    Flush(oneshot::Sender<()>),
+}
+
+const QUEUE: usize = 10_000;
+const BATCH: usize = 500;
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Refusals {
+    /// Starts the writer on the runtime of the caller.
+    pub fn start(storage: Storage) -> Refusals {
+        let (sender, mut queue) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while queue.recv_many(&mut batch, BATCH).await > 0 {
+                let (mut records, mut waiting) = (Vec::new(), Vec::new());
+                for entry in batch.drain(..) {
+                    match entry {
+                        Entry::Record(record) => records.push(*record),
+                        Entry::Flush(done) => waiting.push(done),
+                    }
+                }
+                write(&storage, records).await;
+                let flushed = !waiting.is_empty();
+                for done in waiting {
+                    let _ = done.send(());
+                }
+                if !flushed {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        });
+        Refusals(sender)
+    }
+
+    /// Queues a record. Past the queue's bound it is counted and logged instead, never waited for.
+    pub fn record(&self, record: Record) {
+        if self.0.try_send(Entry::Record(Box::new(record))).is_err() {
+            crate::metrics::audit_lost(1);
+            tracing::warn!("the audit queue is full: a refusal was counted but not recorded");
+        }
+    }
+
+    /// Waits until everything queued so far is written: before the process ends.
+    pub async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        if self.0.send(Entry::Flush(done)).await.is_ok() {
+            let _ = written.await;
+        }
+    }
+}
+
+/// Tries for a few seconds; what an outage outlasts is counted and logged.
+async fn write(storage: &Storage, records: Vec<Record>) {
+    if records.is_empty() {
+        return;
+    }
+    let count = records.len() as u64;
+    let records = std::sync::Arc::new(records);
+    for pause in [100, 500, 2_000] {
+        let batch = records.clone();
+        match storage.write(move |tx| batch.iter().try_for_each(|record| audit::insert(tx, record))).await {
+            Ok(()) => return,
+            Err(reason) => tracing::warn!(%reason, "cannot write refusals to the audit; trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+    crate::metrics::audit_lost(count);
+    tracing::error!(count, "refusals were lost to the audit, since the database did not take them");
+}

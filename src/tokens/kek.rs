@@ -1,0 +1,154 @@
+//! The key-encryption key: every other key lies in the database sealed under it.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::TokenError;
+use crate::config::Config;
+use crate::oauth2::secret::{Digest, fill_random, hex};
+
+/// Seals and opens rows. Its name is derived from the key, so that a row tells which key it needs.
+pub struct Kek {
+    name: String,
+    key: LessSafeKey,
+    /// Where it was read, for messages.
+    origin: String,
+}
+
+impl std::fmt::Debug for Kek {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kek({})", self.name)
+    }
+}
+
+impl Kek {
+    /// Finds the key: the environment, then `keys.encryption_key_file`, then (SQLite only) a file beside the database, which is
+    /// made if `create` allows it.
+    ///
+    /// Errors: no key configured on PostgreSQL, a file that cannot be read, a key that is not 32 bytes of base64.
+    pub fn load(config: &Config, create: bool) -> Result<Kek, TokenError> {
+        let keys = &config.keys;
+        if let Some(secret) = &keys.encryption_key {
+            return Kek::decode(secret.expose(), "the environment");
+        }
+        if let Some(file) = &keys.encryption_key_file {
+            return Kek::read(file);
+        }
+        let Some(database) = config.database.url.expose().strip_prefix("sqlite:") else {
+            return Err(TokenError::Kek(
+                "PostgreSQL needs one that all nodes share: set keys.encryption_key_file or COUNTERSIGN_KEYS__ENCRYPTION_KEY \
+                 (make it with: head -c 32 /dev/urandom | base64)"
+                    .to_owned(),
+            ));
+        };
+        let file = beside(database);
+        match file.try_exists() {
+            Ok(true) => Kek::read(&file),
+            Ok(false) if create => Kek::create(&file),
+            Ok(false) => Err(TokenError::Kek(format!("{} is missing; it is made at the first start of countersign serve", file.display()))),
+            Err(reason) => Err(TokenError::Kek(format!("{}: {reason}", file.display()))),
+        }
+    }
+
+    /// The name under which rows remember their key.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Seals `plain` for one place: table, column and row id are bound to it. base64.
+    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<String, TokenError> {
+        let mut nonce = [0u8; NONCE_LEN];
+        fill_random(&mut nonce);
+        let mut sealed = Zeroizing::new(plain.to_vec());
+        self.key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.as_bytes()), &mut *sealed)
+            .map_err(|_| TokenError::Kek("sealing failed".to_owned()))?;
+        Ok(STANDARD.encode([nonce.as_slice(), sealed.as_slice()].concat()))
+    }
+
+    /// Opens what [`Kek::seal`] made for the same place under the key named `kek`.
+    pub fn open(&self, place: &str, kek: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        let refuse = || {
+            TokenError::Kek(format!(
+                "{place} was sealed by the key {kek}, and {} gives the key {}; put the right key back",
+                self.origin, self.name
+            ))
+        };
+        let bytes = STANDARD.decode(sealed).map_err(|_| refuse())?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(refuse)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refuse())?;
+        let mut plain = Zeroizing::new(sealed.to_vec());
+        let length = self.key.open_in_place(nonce, Aad::from(place.as_bytes()), &mut plain).map_err(|_| refuse())?.len();
+        plain.truncate(length);
+        Ok(plain)
+    }
+
+    fn read(file: &Path) -> Result<Kek, TokenError> {
+        let text = fs::read_to_string(file)
+            .map(Zeroizing::new)
+            .map_err(|reason| TokenError::Kek(format!("cannot read {}: {reason}", file.display())))?;
+        Kek::decode(text.trim(), &file.display().to_string())
+    }
+
+    /// Makes the file once: 0600 and never over an existing one.
+    fn create(file: &Path) -> Result<Kek, TokenError> {
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        fill_random(bytes.as_mut_slice());
+        let text = Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
+        let fail = |reason: std::io::Error| TokenError::Kek(format!("cannot make {}: {reason}", file.display()));
+        if let Some(parent) = file.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(fail)?;
+        }
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fail)?;
+        out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(fail)?;
+        Kek::decode(text.trim(), &file.display().to_string())
+    }
+
+    fn decode(text: &str, origin: &str) -> Result<Kek, TokenError> {
+        let wrong =
+            || TokenError::Kek(format!("{origin} does not hold the base64 of 32 bytes; make one with: head -c 32 /dev/urandom | base64"));
+        let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| wrong())?);
+        if bytes.len() != 32 {
+            return Err(wrong());
+        }
+        let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes).map_err(|_| wrong())?;
+        let mut labelled = Zeroizing::new(b"countersign key-encryption key name".to_vec());
+        labelled.extend_from_slice(&bytes);
+        let name = hex(Digest::of(&labelled).as_bytes().get(..4).unwrap_or_default());
+        Ok(Kek { name, key: LessSafeKey::new(key), origin: origin.to_owned() })
+    }
+}
+
+fn beside(database: &str) -> PathBuf {
+    Path::new(database).parent().unwrap_or(Path::new("")).join("key-encryption-key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Kek {
+        Kek::decode(&STANDARD.encode([byte; 32]), "test").unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_only_in_its_place_and_under_its_key() {
+        let sealed = key(1).seal("keys.sealed:a", b"secret").unwrap();
+        assert_eq!(key(1).open("keys.sealed:a", "x", &sealed).unwrap().as_slice(), b"secret");
+        assert!(key(1).open("keys.sealed:b", "x", &sealed).is_err());
+        assert!(key(2).open("keys.sealed:a", "x", &sealed).is_err());
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_length_says_how_to_make_one() {
+        let error = Kek::decode("c2hvcnQ=", "the environment").unwrap_err().to_string();
+        assert!(error.contains("32 bytes") && !error.contains("c2hvcnQ"), "{error}");
+    }
+}

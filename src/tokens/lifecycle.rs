@@ -1,0 +1,189 @@
+//! The life of keys: made, published, in use, retired, removed; or revoked at once. `countersign keys rotate` and the schedule
+//! do the same thing. A key is published for at least as long as anybody may not know it: signing keys for the max-age of the
+//! JWKS, sealing keys for the staleness that a node may have.
+
+use std::time::Duration;
+
+use super::jwt::SigningKey;
+use super::kek::Kek;
+use super::keyring::{KeyState, SEALING, SIGNING, place};
+use super::{CLOCK_MARGIN, JWKS_MAX_AGE, TokenError};
+use crate::config::{SigningAlgorithm, Tokens};
+use crate::oauth2::secret::{fill_random, hex};
+use crate::storage::keys::KeyRow;
+use crate::storage::{Connection, Storage, StorageError, feed, keys, settings};
+
+/// The kind of a feed entry that tells nodes to load the keys again.
+pub const FEED_KIND: &str = "keys";
+
+/// The name under which the longest lifetime ever configured is stored, in seconds.
+pub const LONGEST_LIFETIME: &str = "longest_lifetime";
+
+/// One line of keys, of which one is in use at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Signing(SigningAlgorithm),
+    Sealing,
+}
+
+impl Line {
+    const ALL: [Line; 4] = [
+        Line::Signing(SigningAlgorithm::Es256),
+        Line::Signing(SigningAlgorithm::Rs256),
+        Line::Signing(SigningAlgorithm::EdDsa),
+        Line::Sealing,
+    ];
+
+    fn purpose(self) -> &'static str {
+        match self {
+            Line::Signing(_) => SIGNING,
+            Line::Sealing => SEALING,
+        }
+    }
+
+    fn algorithm(self) -> &'static str {
+        match self {
+            Line::Signing(algorithm) => algorithm.as_str(),
+            Line::Sealing => "A256GCMSIV",
+        }
+    }
+
+    fn holds(self, row: &KeyRow) -> bool {
+        row.purpose == self.purpose() && row.algorithm == self.algorithm()
+    }
+
+    /// How long a new key waits before it is used.
+    fn lead(self, tokens: &Tokens) -> i64 {
+        match self {
+            Line::Signing(_) => JWKS_MAX_AGE,
+            Line::Sealing => tokens.max_staleness.as_secs() as i64 + 1,
+        }
+    }
+
+    /// The newest key of this line that can still be used.
+    fn newest(self, rows: &[KeyRow], now: i64) -> Option<&KeyRow> {
+        let alive = |row: &&KeyRow| self.holds(row) && matches!(KeyState::of(row, now), KeyState::Published | KeyState::Signing);
+        rows.iter().filter(alive).max_by_key(|row| row.active_at)
+    }
+
+    /// A new key of this line, not stored yet. An RSA key takes a part of a second: never within a transaction.
+    fn make(self, kek: &Kek, active_at: i64, now: i64) -> Result<KeyRow, TokenError> {
+        let (kid, plain) = match self {
+            Line::Signing(algorithm) => (random_hex::<8>(), SigningKey::generate(algorithm)?),
+            Line::Sealing => {
+                let mut bytes = zeroize::Zeroizing::new(vec![0u8; 32]);
+                fill_random(&mut bytes);
+                (random_hex::<4>(), bytes)
+            }
+        };
+        let sealed = kek.seal(&place(&kid), &plain)?;
+        Ok(KeyRow {
+            purpose: self.purpose().to_owned(),
+            algorithm: self.algorithm().to_owned(),
+            kek: kek.name().to_owned(),
+            sealed,
+            public: None,
+            created_at: now,
+            active_at,
+            retired_at: None,
+            removed_at: None,
+            revoked_at: None,
+            kid,
+        })
+    }
+}
+
+fn random_hex<const N: usize>() -> String {
+    let mut bytes = [0u8; N];
+    fill_random(&mut bytes);
+    hex(&bytes)
+}
+
+/// Makes the keys that are missing, in use at once: those of an empty database, or of a line whose last key was revoked.
+pub fn ensure(storage: &Storage, kek: &Kek, now: i64) -> Result<(), TokenError> {
+    let rows = storage.read_blocking(keys::all)?;
+    for line in Line::ALL.into_iter().filter(|line| line.newest(&rows, now).is_none()) {
+        let key = line.make(kek, now, now)?;
+        storage.write_blocking(move |tx| {
+            // Another node may have been faster.
+            if line.newest(&keys::all(tx)?, now).is_none() {
+                keys::insert(tx, &key)?;
+                announce(tx, &key.kid, now)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Publishes a successor for each line, or for those whose key has been in use for `due`. A line whose successor is already
+/// waiting is left alone. Answers the new kids.
+pub fn rotate(storage: &Storage, kek: &Kek, tokens: &Tokens, due: Option<Duration>, now: i64) -> Result<Vec<String>, TokenError> {
+    let rows = storage.read_blocking(keys::all)?;
+    let mut made = Vec::new();
+    for line in Line::ALL {
+        let Some(current) = line.newest(&rows, now) else { continue };
+        let waiting = current.active_at > now;
+        let fresh = due.is_some_and(|due| now < current.active_at + due.as_secs() as i64 - line.lead(tokens));
+        if waiting || fresh {
+            continue;
+        }
+        let key = line.make(kek, now + line.lead(tokens), now)?;
+        let (kid, current) = (key.kid.clone(), current.kid.clone());
+        let published = storage.write_blocking(move |tx| {
+            if line.newest(&keys::all(tx)?, now).is_none_or(|newest| newest.kid != current) {
+                return Ok(false);
+            }
+            keys::set_retired(tx, &current, key.active_at)?;
+            keys::insert(tx, &key)?;
+            announce(tx, &key.kid, now)?;
+            Ok(true)
+        })?;
+        if published {
+            made.push(kid);
+        }
+    }
+    Ok(made)
+}
+
+/// Takes a key out at once: it is no longer published, and everything under it is dead. Its line gets a new key in use.
+/// False if there is no such key.
+pub fn revoke(storage: &Storage, kek: &Kek, kid: &str, now: i64) -> Result<bool, TokenError> {
+    let name = kid.to_owned();
+    let found = storage.write_blocking(move |tx| {
+        let found = keys::set_revoked(tx, &name, now)?;
+        if found {
+            announce(tx, &name, now)?;
+        }
+        Ok(found)
+    })?;
+    if found {
+        ensure(storage, kek, now)?;
+    }
+    Ok(found)
+}
+
+/// Removes retired keys when the last thing they protected has expired.
+pub fn remove_due(storage: &Storage, now: i64) -> Result<(), TokenError> {
+    storage.write_blocking(move |tx| {
+        let longest = longest_lifetime(tx)?;
+        for row in keys::all(tx)? {
+            let dead = row.removed_at.is_none() && row.retired_at.is_some_and(|t| t + longest + CLOCK_MARGIN <= now);
+            if dead {
+                keys::set_removed(tx, &row.kid, now)?;
+                announce(tx, &row.kid, now)?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// The longest lifetime that was ever configured, in seconds: until then an old token may still turn up.
+pub fn longest_lifetime(c: &mut Connection) -> Result<i64, StorageError> {
+    Ok(settings::get(c, LONGEST_LIFETIME)?.and_then(|text| text.parse().ok()).unwrap_or(30 * 86_400))
+}
+
+fn announce(tx: &mut Connection, kid: &str, now: i64) -> Result<i64, StorageError> {
+    feed::append(tx, FEED_KIND, kid, now + 86_400, now)
+}

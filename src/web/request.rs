@@ -1,0 +1,85 @@
+//! A request as the endpoints see it: who sent it, its Authorization header, its body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use warp::Filter;
+use warp::filters::BoxedFilter;
+
+use super::body::body;
+use super::peer::{Peer, peer};
+use crate::app::App;
+use crate::clients::Credentials;
+use crate::grants::Caller;
+use crate::oauth2::{Form, OAuth2Error, Secret};
+
+/// One request.
+#[derive(Debug)]
+pub struct Request {
+    pub app: Arc<App>,
+    pub peer: Peer,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Collects a [`Request`], its body under the limits of `[limits]`.
+pub fn request(app: Arc<App>) -> BoxedFilter<(Request,)> {
+    let limits = &app.config.limits;
+    let body = body(limits.body_bytes, limits.request_timeout);
+    let parts = peer().and(warp::header::headers_cloned()).and(body);
+    let app = warp::any().map(move || app.clone());
+    app.and(parts).map(|app, peer, headers, body| Request { app, peer, headers, body }).boxed()
+}
+
+impl Request {
+    /// The form of the body.
+    ///
+    /// Errors: `invalid_request` for another content type or broken parameters.
+    pub fn form(&self) -> Result<Form, OAuth2Error> {
+        if !self.has_type("application/x-www-form-urlencoded") {
+            return Err(OAuth2Error::invalid_request("the body must be application/x-www-form-urlencoded"));
+        }
+        Form::parse(&self.body)
+    }
+
+    /// Whether the body is of the media type `wanted`, whatever its parameters.
+    pub fn has_type(&self, wanted: &str) -> bool {
+        let sent = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        sent.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted)
+    }
+
+    /// The Authorization header.
+    ///
+    /// Errors: `invalid_request` for more than one.
+    pub fn authorization(&self) -> Result<Option<&[u8]>, OAuth2Error> {
+        let mut values = self.headers.get_all(header::AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (first, None) => Ok(first.map(|value| value.as_bytes())),
+            _ => Err(OAuth2Error::invalid_request("there are two Authorization headers")),
+        }
+    }
+
+    /// The token of an `Authorization: Bearer` header (RFC 6750 section 2.1), None without one.
+    pub fn bearer(&self) -> Result<Option<Secret>, OAuth2Error> {
+        let Some(header) = self.authorization()? else { return Ok(None) };
+        let token = header.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+        Ok(token.and_then(|(_, token)| std::str::from_utf8(token.trim_ascii()).ok()).map(Secret::new))
+    }
+
+    /// Authenticates the client of the request.
+    pub async fn caller(&self, form: &Form) -> Result<Caller, OAuth2Error> {
+        let credentials = Credentials::read(self.authorization()?, form)?;
+        let client = self.app.authenticate(&credentials).await?;
+        Ok(self.caller_for(client))
+    }
+
+    pub fn caller_for(&self, client: Arc<crate::clients::Client>) -> Caller {
+        Caller { client, address: self.peer.address, request_id: self.peer.request_id }
+    }
+
+    /// Whether HTTP Basic was tried.
+    pub fn tried_basic(&self) -> bool {
+        Credentials::tried_basic(self.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()))
+    }
+}
