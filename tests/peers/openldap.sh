@@ -12,7 +12,7 @@
 #
 # The suffix is dc=lab,dc=test. The service account is cn=svc,ou=services,dc=lab,dc=test with the password svcpw; tests change
 # entries as cn=admin,dc=lab,dc=test with adminpw. A person's password is pw- followed by the uid. The people are described in
-# openldap_people.py. Binds with a name and an empty password succeed here as anonymous ones, as they do in careless directories.
+# openldap_people.py; they may read groups, and of people only themselves. Binds with a name and an empty password succeed here as anonymous ones, as they do in careless directories.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,6 +49,7 @@ dbnosync
 index objectClass,uid,mail,cn,entryUUID,member,uniqueMember,memberOf eq
 limits dn.exact="cn=svc,ou=services,dc=lab,dc=test" size=unlimited time=unlimited
 access to attrs=userPassword by anonymous auth by self write by * none
+access to dn.subtree="ou=groups,dc=lab,dc=test" by users read by anonymous auth by * none
 access to * by dn.exact="cn=svc,ou=services,dc=lab,dc=test" read by self read by anonymous auth by * none
 
 overlay memberof

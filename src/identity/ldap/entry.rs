@@ -20,7 +20,8 @@ impl Entry {
         for attribute in parts.next()?.expect_constructed()? {
             let mut halves = attribute.expect_constructed()?.into_iter();
             let name = String::from_utf8(halves.next()?.expect_primitive()?).ok()?;
-            let values = halves.next()?.expect_constructed()?.into_iter().map(StructureTag::expect_primitive).collect::<Option<Vec<_>>>()?;
+            let values =
+                halves.next()?.expect_constructed()?.into_iter().map(StructureTag::expect_primitive).collect::<Option<Vec<_>>>()?;
             attributes.push((name, values));
         }
         Some(Entry { dn, attributes })
@@ -58,9 +59,8 @@ mod tests {
 
     #[test]
     fn values_are_found_without_case_and_binary_ones_are_no_text() {
-        let attribute = |name: &[u8], values: &[&[u8]]| {
-            tag(PL::C(vec![text(name), tag(PL::C(values.iter().map(|value| text(value)).collect()))]))
-        };
+        let attribute =
+            |name: &[u8], values: &[&[u8]]| tag(PL::C(vec![text(name), tag(PL::C(values.iter().map(|value| text(value)).collect()))]));
         let attributes = vec![attribute(b"entryUUID", &[b"1-2"]), attribute(b"mail", &[b"\xff", b" ", b"a@b"])];
         let entry = Entry::read(tag(PL::C(vec![text(b"uid=a"), tag(PL::C(attributes))]))).unwrap();
         assert_eq!((entry.dn.as_str(), entry.text("ENTRYuuid"), entry.text("Mail")), ("uid=a", Some("1-2"), Some("a@b")));

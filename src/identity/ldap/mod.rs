@@ -267,7 +267,10 @@ impl Ldap {
         let mut values = entry.texts(attribute);
         match (values.next(), values.next()) {
             (Some(subject), None) if !subject.is_empty() => Ok(subject),
-            _ => Err(Failure::new(format!("{} has not exactly one readable {attribute}; check subject_attribute and access rules", entry.dn))),
+            _ => Err(Failure::new(format!(
+                "{} has not exactly one readable {attribute}; check subject_attribute and access rules",
+                entry.dn
+            ))),
         }
     }
 

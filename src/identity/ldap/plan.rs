@@ -250,13 +250,18 @@ fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| format!("{url} names no host"))?;
     let more = !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty();
     if more || url.password().is_some() {
-        return Err(format!("{} must be a scheme, a host and perhaps a port; the rest has keys of its own", url.host_str().unwrap_or("it")));
+        return Err(format!(
+            "{} must be a scheme, a host and perhaps a port; the rest has keys of its own",
+            url.host_str().unwrap_or("it")
+        ));
     }
     let port = url.port().unwrap_or(default_port);
     let verified = config.server_name.as_deref().unwrap_or(host);
     let plain = config.tls == Some(LdapTls::None);
     if !plain && ServerName::try_from(verified).is_err() {
-        return Err(format!("{verified:?} is no name that a certificate can have; set server_name to the name in the server's certificate"));
+        return Err(format!(
+            "{verified:?} is no name that a certificate can have; set server_name to the name in the server's certificate"
+        ));
     }
     let presented = format!("{}://{}:{port}", url.scheme(), if plain { host } else { verified });
     let verified_as = Url::parse(&presented).map_err(|e| format!("{presented}: {e}; check server_name"))?;

@@ -72,7 +72,9 @@ impl Pool {
         };
         if let Some((connection, born)) = self.take_idle() {
             match connection.search(search).await {
-                Err(failure) if failure.kind == FailureKind::Lost => tracing::debug!(reason = failure.reason, "an idle LDAP connection was dead"),
+                Err(failure) if failure.kind == FailureKind::Lost => {
+                    tracing::debug!(reason = failure.reason, "an idle LDAP connection was dead")
+                }
                 Err(failure) => return Err(failure),
                 Ok((connection, found)) => return Ok(self.give_back(connection, born, found)),
             }

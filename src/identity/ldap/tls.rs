@@ -12,7 +12,8 @@ use crate::config::{LdapSource, Problem};
 /// Reads the files that `config` names. Every mistake is reported with its key.
 pub fn client_config(config: &LdapSource) -> Result<Arc<ClientConfig>, Vec<Problem>> {
     let mut problems = Vec::new();
-    let roots = config.ca_file.as_deref().map_or_else(system_roots, roots_of).map_err(|reason| problems.push(Problem::new("ca_file", reason)));
+    let roots =
+        config.ca_file.as_deref().map_or_else(system_roots, roots_of).map_err(|reason| problems.push(Problem::new("ca_file", reason)));
     let identity = match (&config.client_certificate, &config.client_key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => {

@@ -39,7 +39,9 @@ pub fn of(answer: &BindAnswer) -> Verdict {
         // An entry without a password, gone since it was found, or a name that is none: what the person typed was wrong.
         (32 | 34 | 48 | 49, _) => refused(BadPassword),
         (8 | 13, _) => Verdict::Unknown(format!("the directory wants TLS for a bind ({codes}); use ldaps:// or tls = \"starttls\"")),
-        (10, _) => Verdict::Unknown(format!("the directory refers to another server ({codes}); referrals are never followed, name that server in urls")),
+        (10, _) => Verdict::Unknown(format!(
+            "the directory refers to another server ({codes}); referrals are never followed, name that server in urls"
+        )),
         _ => Verdict::Unknown(format!("the directory could not decide the bind ({codes}: {})", answer.text)),
     }
 }
