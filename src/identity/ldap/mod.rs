@@ -9,6 +9,7 @@ mod connection;
 mod dialer;
 mod entry;
 mod escape;
+mod gate;
 mod groups;
 mod plan;
 mod pool;

@@ -4,7 +4,7 @@ use ldap3::Scope;
 use rustls::pki_types::ServerName;
 use url::Url;
 
-use super::dialer::{Dialer, Endpoint};
+use super::dialer::{Dialer, Endpoint, Security};
 use super::pool::ServiceAccount;
 use super::tls;
 use crate::config::{LdapBind, LdapPreset, LdapSource, LdapTls, Problem, Referrals, SearchScope};
@@ -256,15 +256,15 @@ fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {
         ));
     }
     let port = url.port().unwrap_or(default_port);
-    let verified = config.server_name.as_deref().unwrap_or(host);
-    let plain = config.tls == Some(LdapTls::None);
-    if !plain && ServerName::try_from(verified).is_err() {
-        return Err(format!(
-            "{verified:?} is no name that a certificate can have; set server_name to the name in the server's certificate"
-        ));
-    }
-    let presented = format!("{}://{}:{port}", url.scheme(), if plain { host } else { verified });
-    let verified_as = Url::parse(&presented).map_err(|e| format!("{presented}: {e}; check server_name"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Endpoint { url: url.clone(), host, port, verified_as, starttls })
+    let security = if config.tls == Some(LdapTls::None) {
+        Security::Plain
+    } else {
+        let name = config.server_name.clone().unwrap_or_else(|| host.clone());
+        let verified = ServerName::try_from(name.clone()).map_err(|_| {
+            format!("{name:?} is no name that a certificate can have; set server_name to the name in the server's certificate")
+        })?;
+        if starttls { Security::StartTls(verified) } else { Security::Tls(verified) }
+    };
+    Ok(Endpoint { url: url.clone(), host, port, security })
 }

@@ -204,3 +204,16 @@ async fn pass(mut client: TcpStream, target: String, mut flow: watch::Receiver<F
         }
     }
 }
+
+/// BER with this many levels, each but the innermost holding the next.
+pub(super) fn nested(levels: usize) -> Vec<u8> {
+    // Built from the inside out, backwards.
+    let mut reversed = Vec::new();
+    for _ in 0..levels {
+        let length = u32::try_from(reversed.len()).unwrap();
+        reversed.extend(length.to_le_bytes());
+        reversed.extend([0x84, 0x30]);
+    }
+    reversed.reverse();
+    reversed
+}

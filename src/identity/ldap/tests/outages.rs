@@ -118,7 +118,9 @@ async fn a_server_that_never_answers_is_unavailable_in_time() {
 
 #[tokio::test]
 async fn nonsense_from_a_server_is_unavailable_and_harms_nothing() {
-    let answers: [&[u8]; 6] = [
+    let bottomless = nested(200_000);
+    let answers: [&[u8]; 7] = [
+        &bottomless,
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         &[0x30, 0x00],
         // A BindResponse whose words are not UTF-8.
@@ -128,12 +130,12 @@ async fn nonsense_from_a_server_is_unavailable_and_harms_nothing() {
         &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
         &[0xff; 64],
     ];
-    for answer in answers {
+    for answer in answers.map(<[u8]>::to_vec) {
         let (listener, address) = silent().await;
         tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
             while let Ok((mut stream, _)) = listener.accept().await {
-                let _ = stream.write_all(answer).await;
+                let _ = stream.write_all(&answer).await;
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_secs(2)).await;
                     drop(stream);
