@@ -69,7 +69,7 @@ run() {
   # With -d slapd stays in the foreground of the subshell; its standard streams are closed so that no caller waits for them.
   (cd "$dir" && exec setsid slapd -d 0 -f "$dir/slapd.conf" -h "$first $second" </dev/null >"$dir/slapd.log" 2>&1) &
   for _ in $(seq 100); do
-    if ldapwhoami -x -H "$first" -D cn=svc,ou=services,dc=lab,dc=test -w svcpw >/dev/null 2>&1; then
+    if [ -f "$dir/slapd.pid" ] && ldapwhoami -x -H "$first" -D cn=svc,ou=services,dc=lab,dc=test -w svcpw >/dev/null 2>&1; then
       echo "$dir/ca/ca.crt"
       return
     fi
@@ -83,6 +83,8 @@ run() {
 halt() {
   local pid
   pid=$(cat "$dir/slapd.pid" 2>/dev/null) || return 0
+  # A pid file that outlived its process must not end another one.
+  grep -qa "$dir/slapd.conf" "/proc/$pid/cmdline" 2>/dev/null || return 0
   kill -CONT "$pid" 2>/dev/null || true
   kill "$pid" 2>/dev/null || true
   for _ in $(seq 100); do

@@ -42,9 +42,7 @@ pub enum Bind {
     /// As the entry that a search found.
     Found,
     /// As a distinguished name made from the login.
-    Dn(String),
-    /// As another kind of name, such as `{login}@corp.test`.
-    Name(String),
+    Template(String),
 }
 
 impl Bind {
@@ -52,8 +50,7 @@ impl Bind {
     pub fn fill(&self, login: &str) -> Option<String> {
         match self {
             Bind::Found => None,
-            Bind::Dn(template) => Some(template.replace(PLACE, &escape_value(login))),
-            Bind::Name(template) => Some(template.replace(PLACE, login)),
+            Bind::Template(template) => Some(template.replace(PLACE, &escape_value(login))),
         }
     }
 }
@@ -180,7 +177,6 @@ fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> 
             check.problem("bind_template", format!("{template:?} must contain {PLACE} once"));
             None
         }
-        (LdapBind::Direct, Some(template)) if !template.contains('=') => Some(Bind::Name(template.to_owned())),
         (LdapBind::Direct, Some(template)) => {
             let example = check.dn("bind_template", Some(&template.replace(PLACE, "login")), "")?;
             let base = user_base?;
@@ -188,7 +184,7 @@ fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> 
                 check.problem("bind_template", format!("{template:?} is not under user_base {base}"));
                 return None;
             }
-            Some(Bind::Dn(template.to_owned()))
+            Some(Bind::Template(template.to_owned()))
         }
     }
 }

@@ -95,7 +95,13 @@ fn bases_filters_templates_and_limits_make_sense() {
     }
     assert_eq!(problems(|config| config.login_attributes = Some(vec!["uid)(".to_owned()])), ["login_attributes[0]"]);
     assert_eq!(problems(|config| config.bind_template = Some("uid={login}".to_owned())), ["bind_template"]);
-    for template in [None, Some("uid=login,ou=people,dc=lab,dc=test"), Some("uid={login},ou=other,dc=lab,dc=test"), Some("uid={login},,")] {
+    for template in [
+        None,
+        Some("uid=login,ou=people,dc=lab,dc=test"),
+        Some("uid={login},ou=other,dc=lab,dc=test"),
+        Some("uid={login},,"),
+        Some("{login}@lab.test"),
+    ] {
         let direct = |config: &mut LdapSource| {
             config.bind = LdapBind::Direct;
             config.bind_template = template.map(str::to_owned);

@@ -213,3 +213,15 @@ async fn a_busy_pool_is_unavailable_after_acquire_timeout() {
     );
     assert!(unavailable(second.unwrap()).contains("pool.size"));
 }
+
+#[tokio::test]
+async fn referrals_are_dropped_or_refused_and_never_followed() {
+    let whole = |source: Source| source.with(|config| config.user_base = Some(BASE.to_owned()));
+    let ignoring = whole(Source::at(&plain_url())).open();
+    assert_eq!(accepted(sign_in(&ignoring, "alice", "pw-alice").await).username, "alice");
+    let rejecting = whole(Source::at(&plain_url())).with(|config| config.referrals = crate::config::Referrals::Reject).open();
+    assert!(unavailable(sign_in(&rejecting, "alice", "pw-alice").await).contains("referrals"));
+    // A base that lies elsewhere is an error in either case, and finds nobody.
+    let away = Source::at(&plain_url()).with(|config| config.user_base = Some(format!("cn=elsewhere,ou=services,{BASE}"))).open();
+    assert!(unavailable(sign_in(&away, "alice", "pw-alice").await).contains("another server"));
+}
