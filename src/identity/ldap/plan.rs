@@ -228,7 +228,15 @@ fn read_dialer(config: &LdapSource, check: &mut Check) -> Dialer {
         .filter_map(|(at, url)| read_endpoint(config, url).map_err(|reason| check.problem(format!("urls[{at}]"), reason)).ok())
         .collect();
     let tls = match config.tls {
-        Some(LdapTls::None) => None,
+        Some(LdapTls::None) => {
+            let files =
+                [("ca_file", &config.ca_file), ("client_certificate", &config.client_certificate), ("client_key", &config.client_key)];
+            let set = files.into_iter().filter(|(_, file)| file.is_some()).map(|(path, _)| path);
+            for path in set.chain(config.server_name.as_ref().map(|_| "server_name")) {
+                check.problem(path, "has no effect with tls = \"none\"; leave it out, or use TLS");
+            }
+            None
+        }
         _ => tls::client_config(config).map_err(|problems| check.0.extend(problems)).ok(),
     };
     Dialer { endpoints, tls, connect_timeout: config.connect_timeout, operation_timeout: config.operation_timeout }

@@ -38,7 +38,8 @@ fn tls_follows_the_url() {
             urls(config, url);
             config.tls = tls;
             config.insecure_plaintext = plaintext;
-            config.ca_file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/stranger-ca.crt").into());
+            let stranger = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/stranger-ca.crt");
+            config.ca_file = (tls != Some(LdapTls::None)).then(|| stranger.into());
         })
     };
     for (url, mode) in [("ldaps://x", None), ("ldaps://x", Some(LdapTls::Ldaps)), ("ldap://x", None), ("ldap://x", Some(LdapTls::StartTls))]
@@ -46,6 +47,7 @@ fn tls_follows_the_url() {
         assert_eq!(tls(url, mode, false), Vec::<String>::new());
     }
     assert_eq!(tls("ldap://x", Some(LdapTls::None), false), ["tls"]);
+    assert_eq!(problems(|config| config.server_name = Some("x".to_owned())), ["server_name"], "which plain text never compares");
     assert_eq!(tls("ldap://x", None, true), ["insecure_plaintext"]);
     assert_eq!(tls("ldap://x", Some(LdapTls::Ldaps), false), ["urls[0]"]);
     assert_eq!(tls("ldaps://x", Some(LdapTls::StartTls), false), ["urls[0]"]);
