@@ -60,7 +60,7 @@ pub struct LdapSource {
     /// A file with its password; re-read when it changes.
     pub bind_password_file: Option<PathBuf>,
     pub bind: LdapBind,
-    /// For `bind = "direct"`: `uid={login},ou=people,…` (DN-escaped) or `{login}@corp.test`.
+    /// For `bind = "direct"`: `uid={login},ou=people,…`, a distinguished name; the login is escaped.
     pub bind_template: Option<String>,
     pub user_base: Option<String>,
     pub user_scope: SearchScope,

@@ -12,7 +12,7 @@
 #
 # The suffix is dc=lab,dc=test. The service account is cn=svc,ou=services,dc=lab,dc=test with the password svcpw; tests change
 # entries as cn=admin,dc=lab,dc=test with adminpw. A person's password is pw- followed by the uid. The people are described in
-# openldap_people.py. Binds with a name and an empty password succeed here as anonymous ones, as they do in careless directories.
+# openldap_people.py; they may read groups, and of people only themselves. Binds with a name and an empty password succeed here as anonymous ones, as they do in careless directories.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,6 +49,7 @@ dbnosync
 index objectClass,uid,mail,cn,entryUUID,member,uniqueMember,memberOf eq
 limits dn.exact="cn=svc,ou=services,dc=lab,dc=test" size=unlimited time=unlimited
 access to attrs=userPassword by anonymous auth by self write by * none
+access to dn.subtree="ou=groups,dc=lab,dc=test" by users read by anonymous auth by * none
 access to * by dn.exact="cn=svc,ou=services,dc=lab,dc=test" read by self read by anonymous auth by * none
 
 overlay memberof
@@ -68,7 +69,7 @@ run() {
   # With -d slapd stays in the foreground of the subshell; its standard streams are closed so that no caller waits for them.
   (cd "$dir" && exec setsid slapd -d 0 -f "$dir/slapd.conf" -h "$first $second" </dev/null >"$dir/slapd.log" 2>&1) &
   for _ in $(seq 100); do
-    if ldapwhoami -x -H "$first" -D cn=svc,ou=services,dc=lab,dc=test -w svcpw >/dev/null 2>&1; then
+    if [ -f "$dir/slapd.pid" ] && ldapwhoami -x -H "$first" -D cn=svc,ou=services,dc=lab,dc=test -w svcpw >/dev/null 2>&1; then
       echo "$dir/ca/ca.crt"
       return
     fi
@@ -82,6 +83,8 @@ run() {
 halt() {
   local pid
   pid=$(cat "$dir/slapd.pid" 2>/dev/null) || return 0
+  # A pid file that outlived its process must not end another one.
+  grep -qa "$dir/slapd.conf" "/proc/$pid/cmdline" 2>/dev/null || return 0
   kill -CONT "$pid" 2>/dev/null || true
   kill "$pid" 2>/dev/null || true
   for _ in $(seq 100); do

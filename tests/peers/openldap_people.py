@@ -3,7 +3,7 @@
 People in a state of their own: mustchange (an administrator reset the password), locked (by an administrator), expired (the
 password is too old), mallory (a leaver), "o,connor (x)*" and josé (names that need escaping), twin1 and twin2 (one mail address
 for two people), nomail. Groups: dave is in lvl1, which is in lvl2, which is in lvl3; loop-a and loop-b contain each other;
-unique holds frank by uniqueMember; deep01 to deep12 form a chain that begins with erin.
+unique holds frank by uniqueMember; deep01 to deep12 form a chain that begins with erin. A search of the whole suffix comes upon a referral, under ou=services.
 """
 import base64
 import hashlib
@@ -54,6 +54,8 @@ def main(count):
         entry(f"ou={unit},{SUFFIX}", {"objectClass": "organizationalUnit", "ou": unit})
     service = {"objectClass": ["organizationalRole", "simpleSecurityObject"], "cn": "svc", "userPassword": hashed("svcpw")}
     entry(f"cn=svc,ou=services,{SUFFIX}", service)
+    elsewhere = {"objectClass": ["referral", "extensibleObject"], "cn": "elsewhere", "ref": "ldap://127.0.0.1:9/dc=evil,dc=test"}
+    entry(f"cn=elsewhere,ou=services,{SUFFIX}", elsewhere)
     common = {
         "objectClass": ["device", "pwdPolicy"],
         "pwdAttribute": "userPassword",

@@ -9,6 +9,7 @@ use ldap3::{LdapConnAsync, LdapError, LdapResult, Scope, SearchOptions};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::entry::Entry;
+use super::gate;
 use super::ppolicy;
 use crate::config::Referrals;
 use crate::oauth2::Secret;
@@ -109,25 +110,25 @@ pub struct Connection {
     operation_timeout: Duration,
 }
 
-/// Reads and writes the socket; ends with the connection.
+/// The tasks that read and write the sockets; they end with the connection.
 #[derive(Debug)]
-struct Driver(AbortHandle);
+struct Driver([AbortHandle; 2]);
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
 impl Connection {
-    pub fn new(driver: LdapConnAsync, handle: ldap3::Ldap, url: &str, operation_timeout: Duration) -> Connection {
-        let url = url.to_owned();
+    /// `relay` is the task that carries the bytes.
+    pub fn new(driver: LdapConnAsync, handle: ldap3::Ldap, relay: AbortHandle, operation_timeout: Duration) -> Connection {
         let task = tokio::spawn(async move {
             if let Err(error) = driver.drive().await {
-                tracing::debug!(url, %error, "LDAP connection ended");
+                tracing::debug!(%error, "LDAP connection ended");
             }
         });
-        Connection { handle, driver: Driver(task.abort_handle()), operation_timeout }
+        Connection { handle, driver: Driver([task.abort_handle(), relay]), operation_timeout }
     }
 
     /// Whether the server has closed it. A hung server has not.
@@ -204,7 +205,7 @@ async fn read_page(mut handle: ldap3::Ldap, search: Search, cookie: Vec<u8>, roo
     }
     let result = stream.finish().await;
     let end = end_of(&result)?;
-    Ok(Page { handle, entries, cookie: next_cookie(&result), end })
+    Ok(Page { handle, entries, cookie: next_cookie(&result)?, end })
 }
 
 fn end_of(result: &LdapResult) -> Result<End, Failure> {
@@ -217,9 +218,14 @@ fn end_of(result: &LdapResult) -> Result<End, Failure> {
     }
 }
 
-fn next_cookie(result: &LdapResult) -> Vec<u8> {
+fn next_cookie(result: &LdapResult) -> Result<Vec<u8>, Failure> {
     let paged = result.ctrls.iter().find(|Control(_, control)| control.ctype == PAGED_RESULTS);
-    paged.map_or_else(Vec::new, |Control(_, control)| control.parse::<PagedResults>().cookie)
+    let Some(Control(_, control)) = paged else { return Ok(Vec::new()) };
+    // Its content is BER inside a string, which the gate has not looked into.
+    match &control.val {
+        Some(value) if gate::is_shallow(value) => Ok(control.parse::<PagedResults>().cookie),
+        _ => Err(Failure::new("the directory sent a malformed page cookie")),
+    }
 }
 
 /// A server's words for logs and the audit.

@@ -9,6 +9,7 @@ mod connection;
 mod dialer;
 mod entry;
 mod escape;
+mod gate;
 mod groups;
 mod plan;
 mod pool;
@@ -30,7 +31,7 @@ use self::dialer::Dialer;
 use self::entry::Entry;
 use self::escape::{all_of, any_equals};
 use self::groups::GroupCache;
-use self::plan::{Bind, Plan};
+use self::plan::Plan;
 use self::pool::Pool;
 use self::verdict::Verdict;
 use super::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason};
@@ -211,12 +212,10 @@ impl Ldap {
 
     /// The entry that `login` names, else why there is none.
     async fn find(&self, reader: &mut Reader<'_>, login: &str) -> Result<Result<Entry, (RefusalReason, String)>, Failure> {
-        let search = match &self.plan.bind {
-            template @ Bind::Dn(_) => {
-                let dn = template.fill(login).unwrap_or_default();
-                self.person_search(&dn, Scope::Base, "(objectClass=*)")
-            }
-            Bind::Found | Bind::Name(_) => {
+        let search = match self.plan.bind.fill(login) {
+            // The very entry that the bind named, so that nobody signs in as one and is read as another.
+            Some(dn) => self.person_search(&dn, Scope::Base, "(objectClass=*)"),
+            None => {
                 let matches = any_equals(self.plan.login_attributes.iter().map(|attribute| (attribute.as_str(), login)));
                 self.person_search(&self.plan.user_base, self.plan.user_scope, &matches)
             }

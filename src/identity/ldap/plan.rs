@@ -4,7 +4,7 @@ use ldap3::Scope;
 use rustls::pki_types::ServerName;
 use url::Url;
 
-use super::dialer::{Dialer, Endpoint};
+use super::dialer::{Dialer, Endpoint, Security};
 use super::pool::ServiceAccount;
 use super::tls;
 use crate::config::{LdapBind, LdapPreset, LdapSource, LdapTls, Problem, Referrals, SearchScope};
@@ -42,9 +42,7 @@ pub enum Bind {
     /// As the entry that a search found.
     Found,
     /// As a distinguished name made from the login.
-    Dn(String),
-    /// As another kind of name, such as `{login}@corp.test`.
-    Name(String),
+    Template(String),
 }
 
 impl Bind {
@@ -52,8 +50,7 @@ impl Bind {
     pub fn fill(&self, login: &str) -> Option<String> {
         match self {
             Bind::Found => None,
-            Bind::Dn(template) => Some(template.replace(PLACE, &escape_value(login))),
-            Bind::Name(template) => Some(template.replace(PLACE, login)),
+            Bind::Template(template) => Some(template.replace(PLACE, &escape_value(login))),
         }
     }
 }
@@ -180,7 +177,6 @@ fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> 
             check.problem("bind_template", format!("{template:?} must contain {PLACE} once"));
             None
         }
-        (LdapBind::Direct, Some(template)) if !template.contains('=') => Some(Bind::Name(template.to_owned())),
         (LdapBind::Direct, Some(template)) => {
             let example = check.dn("bind_template", Some(&template.replace(PLACE, "login")), "")?;
             let base = user_base?;
@@ -188,7 +184,7 @@ fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> 
                 check.problem("bind_template", format!("{template:?} is not under user_base {base}"));
                 return None;
             }
-            Some(Bind::Dn(template.to_owned()))
+            Some(Bind::Template(template.to_owned()))
         }
     }
 }
@@ -232,7 +228,15 @@ fn read_dialer(config: &LdapSource, check: &mut Check) -> Dialer {
         .filter_map(|(at, url)| read_endpoint(config, url).map_err(|reason| check.problem(format!("urls[{at}]"), reason)).ok())
         .collect();
     let tls = match config.tls {
-        Some(LdapTls::None) => None,
+        Some(LdapTls::None) => {
+            let files =
+                [("ca_file", &config.ca_file), ("client_certificate", &config.client_certificate), ("client_key", &config.client_key)];
+            let set = files.into_iter().filter(|(_, file)| file.is_some()).map(|(path, _)| path);
+            for path in set.chain(config.server_name.as_ref().map(|_| "server_name")) {
+                check.problem(path, "has no effect with tls = \"none\"; leave it out, or use TLS");
+            }
+            None
+        }
         _ => tls::client_config(config).map_err(|problems| check.0.extend(problems)).ok(),
     };
     Dialer { endpoints, tls, connect_timeout: config.connect_timeout, operation_timeout: config.operation_timeout }
@@ -256,6 +260,7 @@ fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {
         ));
     }
     let port = url.port().unwrap_or(default_port);
+<<<<<<< HEAD
     let verified = config.server_name.as_deref().unwrap_or(host);
     let plain = config.tls == Some(LdapTls::None);
     if !plain && ServerName::try_from(verified).is_err() {
@@ -265,6 +270,17 @@ fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {
     }
     let presented = format!("{}://{}:{port}", url.scheme(), if plain { host } else { verified });
     let verified_as = Url::parse(&presented).map_err(|e| format!("{presented}: {e}; check server_name"))?;
+=======
+>>>>>>> ldap
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Endpoint { url: url.clone(), host, port, verified_as, starttls })
+    let security = if config.tls == Some(LdapTls::None) {
+        Security::Plain
+    } else {
+        let name = config.server_name.clone().unwrap_or_else(|| host.clone());
+        let verified = ServerName::try_from(name.clone()).map_err(|_| {
+            format!("{name:?} is no name that a certificate can have; set server_name to the name in the server's certificate")
+        })?;
+        if starttls { Security::StartTls(verified) } else { Security::Tls(verified) }
+    };
+    Ok(Endpoint { url: url.clone(), host, port, security })
 }
