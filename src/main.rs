@@ -1,1 +1,7 @@
-fn main() {}
+//! The thin entry: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    countersign::cli::main()
+}

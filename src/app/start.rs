@@ -43,7 +43,8 @@ impl App {
             tracing::info!(migration, "the database was migrated");
         }
         let hasher = Arc::new(Hasher::new(&config.accounts).map_err(StartError::Threads)?);
-        let (sources, rules) = wire(&config, &storage, &hasher, &clock)?;
+        let local = |name| Some(Local::new(name, storage.clone(), hasher.clone(), clock.clone()));
+        let (sources, rules) = wire(&config, &clock, local)?;
         let keys = Arc::new(open_keys(&config, &storage, true, now)?);
         apply_file(&config, &storage, now)?;
 
@@ -91,34 +92,35 @@ impl App {
     }
 }
 
-/// Builds the sources and compiles the rules, without asking anybody yet.
+/// Builds the sources and compiles the rules, without asking anybody yet. `local` makes the sources of our own accounts; `check`,
+/// which has no database, makes none.
 ///
 /// Errors: every mistake of both, with file and line.
-pub fn wire(config: &Config, storage: &Storage, hasher: &Arc<Hasher>, clock: &Clock) -> Result<(Sources, Rules), ConfigError> {
+pub fn wire(config: &Config, clock: &Clock, local: impl Fn(SourceName) -> Option<Local>) -> Result<(Sources, Rules), ConfigError> {
     let (mut problems, mut sources) = (Vec::new(), Vec::new());
-    let local = [config::Source::local()];
-    let declared = if config.sources.is_empty() { &local[..] } else { &config.sources };
+    let implicit = [config::Source::local()];
+    let declared = if config.sources.is_empty() { &implicit[..] } else { &config.sources };
     for (i, source) in declared.iter().enumerate() {
         let name = SourceName::from(source.name.as_str());
         let (built, domains) = match &source.kind {
-            SourceKind::Local(_) => (Ok(Source::Local(Local::new(name.clone(), storage.clone(), hasher.clone(), clock.clone()))), &[][..]),
+            SourceKind::Local(_) => (Ok(local(name.clone()).map(Source::Local)), &[][..]),
             SourceKind::Ldap(settings) => {
                 let ldap = Ldap::new(name.clone(), settings, clock.clone());
-                (ldap.map(|ldap| Source::Ldap(Box::new(ldap))), &settings.domains[..])
+                (ldap.map(|ldap| Some(Source::Ldap(Box::new(ldap)))), &settings.domains[..])
             }
             SourceKind::Oidc(settings) => {
                 let oidc = Oidc::new(name.clone(), settings, clock.clone());
-                (oidc.map(|oidc| Source::Oidc(Box::new(oidc))), &settings.domains[..])
+                (oidc.map(|oidc| Some(Source::Oidc(Box::new(oidc)))), &settings.domains[..])
             }
         };
+        let domains = domains.iter().map(|domain| domain.to_ascii_lowercase()).collect();
         match built {
-            Ok(source) => sources.push(Named { name, domains: domains.iter().map(|d| d.to_ascii_lowercase()).collect(), source }),
+            Ok(Some(source)) => sources.push(Named { name, domains, source }),
+            Ok(None) => {}
             Err(found) => problems.extend(found.into_iter().map(|p| Problem::new(format!("source[{i}].{}", p.path), p.reason))),
         }
     }
-    let names: Vec<String> = declared.iter().map(|source| source.name.clone()).collect();
-    let rules = Rules::compile(&config.mapping, &names);
-    match rules {
+    match Rules::compile(&config.mapping, &config.source_names()) {
         Ok(rules) if problems.is_empty() => Ok((Sources::new(sources), rules)),
         Ok(_) => Err(config.locations.explain(problems)),
         Err(found) => Err(config.locations.explain(problems.into_iter().chain(found).collect())),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::location::{ConfigError, Locations, Problem, line_and_column};
-use super::{Config, environment, paths, read, validate};
+use super::{Config, Croit, environment, paths, read, validate};
 
 /// Where the configuration stands if no file is named.
 const DEFAULT_FILE: &str = "config/countersign.toml";
@@ -61,6 +61,9 @@ pub fn parse(file: Option<File>, variables: impl IntoIterator<Item = (OsString, 
 
     let mut mistakes = Vec::new();
     let mut config = Config { embedded, ..read::config(root, &mut mistakes) };
+    if embedded {
+        config.dialects.croit = Some(Croit::default());
+    }
     problems.extend(mistakes.into_iter().map(Problem::from));
     problems.extend(paths::resolve(&mut config, directory, &locations));
     // What a section's mistakes leave behind are defaults; do not judge those.

@@ -11,7 +11,7 @@ use warp::filters::BoxedFilter;
 use crate::app::App;
 use crate::clients::authenticate::basic;
 use crate::clients::{Client, Credentials};
-use crate::config::{self, Problem};
+use crate::config;
 use crate::grants::{self, Issued, inspect, revoke};
 use crate::identity::Source;
 use crate::identity::oidc::{Oidc, UnverifiedIdToken};
@@ -28,16 +28,10 @@ struct Dialect {
 }
 
 /// The routes under the mount.
-pub fn routes(app: &Arc<App>, settings: &config::Croit) -> Result<BoxedFilter<(Answer,)>, Problem> {
-    let providers: Vec<_> =
-        app.sources.iter().filter(|named| matches!(named.source, Source::Oidc(_))).map(|named| named.name.clone()).collect();
-    let source = match (&settings.source, providers.as_slice()) {
-        (Some(name), _) => Some(name.as_str().into()),
-        (None, [] | [_]) => providers.first().cloned(),
-        (None, _) => {
-            return Err(Problem::new("dialect.croit.source", "there are several Okta or OIDC sources: name the one that /auth/okta uses"));
-        }
-    };
+pub fn routes(app: &Arc<App>, settings: &config::Croit) -> BoxedFilter<(Answer,)> {
+    // The configuration has seen to it that there is at most one where none is named.
+    let only = || app.sources.iter().find(|named| matches!(named.source, Source::Oidc(_))).map(|named| named.name.clone());
+    let source = settings.source.as_deref().map(SourceName::from).or_else(only);
     let client = settings.client.clone().unwrap_or_else(|| "croit".to_owned());
     let dialect = Arc::new(Dialect { client, source, publish_roles: settings.publish_roles });
 
@@ -68,7 +62,7 @@ pub fn routes(app: &Arc<App>, settings: &config::Croit) -> Result<BoxedFilter<(A
             .or(path("login").and(end()).and(post()).and(ask()).then(okta_login))
             .unify(),
     );
-    Ok(under(&mount).and(path("auth")).and(auth.or(okta).unify()).boxed())
+    under(&mount).and(path("auth")).and(auth.or(okta).unify()).boxed()
 }
 
 #[derive(Serialize)]

@@ -8,15 +8,9 @@ use std::sync::Arc;
 use warp::filters::BoxedFilter;
 
 use crate::app::App;
-use crate::config::Problem;
 use crate::web::Answer;
 
 /// The routes of the dialects that are enabled, None if there are none.
-///
-/// Errors: a dialect that cannot tell which client or source it works for.
-pub fn routes(app: &Arc<App>) -> Result<Option<BoxedFilter<(Answer,)>>, Vec<Problem>> {
-    match app.config.dialects.croit.as_ref().filter(|croit| croit.enabled) {
-        Some(settings) => croit::routes(app, settings).map(Some).map_err(|problem| vec![problem]),
-        None => Ok(None),
-    }
+pub fn routes(app: &Arc<App>) -> Option<BoxedFilter<(Answer,)>> {
+    app.config.dialects.croit.as_ref().filter(|croit| croit.enabled).map(|settings| croit::routes(app, settings))
 }

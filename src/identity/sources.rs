@@ -97,7 +97,8 @@ impl Named {
     /// Whether [`Named::recheck`] can work in principle. Where it cannot, no refresh token is issued.
     pub fn can_recheck(&self) -> bool {
         match &self.source {
-            Source::Local(_) | Source::Ldap(_) => true,
+            Source::Local(_) => true,
+            Source::Ldap(ldap) => ldap.can_recheck(),
             Source::Oidc(oidc) => oidc.can_recheck(),
         }
     }

@@ -260,18 +260,6 @@ fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {
         ));
     }
     let port = url.port().unwrap_or(default_port);
-<<<<<<< HEAD
-    let verified = config.server_name.as_deref().unwrap_or(host);
-    let plain = config.tls == Some(LdapTls::None);
-    if !plain && ServerName::try_from(verified).is_err() {
-        return Err(format!(
-            "{verified:?} is no name that a certificate can have; set server_name to the name in the server's certificate"
-        ));
-    }
-    let presented = format!("{}://{}:{port}", url.scheme(), if plain { host } else { verified });
-    let verified_as = Url::parse(&presented).map_err(|e| format!("{presented}: {e}; check server_name"))?;
-=======
->>>>>>> ldap
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let security = if config.tls == Some(LdapTls::None) {
         Security::Plain

@@ -1,0 +1,76 @@
+//! `countersign explain`: from a live user to each role, by rule and path, with near misses and denies. Asks the source itself, now,
+//! as the service account; nobody signs in.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{CliError, open, print, print_json};
+use crate::app;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::local::{Hasher, Local};
+use crate::identity::{Authentication, Facts};
+use crate::roles::Explanation;
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The source, as configured
+    #[arg(long)]
+    source: String,
+    /// The login, as the person types it
+    #[arg(long)]
+    user: String,
+    /// For an Okta or OIDC source, which cannot be asked without a token: a file with the claims of an id token, as JSON
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(explain: Explain, config: Config, clock: &Clock) -> Result<(), CliError> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (facts, assigned, rules) = match &explain.claims {
+        Some(file) => {
+            let (sources, rules) = app::wire(&config, clock, |_| None)?;
+            sources.find(&explain.source).ok_or_else(|| unknown(&config, &explain.source))?;
+            (Facts { groups: Vec::new(), claims: read(file)? }, Vec::new(), rules)
+        }
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let local = config.source_names().contains(&explain.source) && is_local(&config, &explain.source);
+            let storage = if local { Some((open(&config)?, Arc::new(Hasher::new(&config.accounts)?))) } else { None };
+            let make = |name| storage.as_ref().map(|(storage, hasher)| Local::new(name, storage.clone(), hasher.clone(), clock.clone()));
+            let (sources, rules) = app::wire(&config, clock, make)?;
+            let source = sources.find(&explain.source).ok_or_else(|| unknown(&config, &explain.source))?;
+            match runtime.block_on(source.lookup(&explain.user)) {
+                Authentication::Authenticated(identity) => (identity.facts, identity.assigned_roles, rules),
+                Authentication::Refused(refusal) => {
+                    let reason = refusal.reason.as_str();
+                    return Err(CliError::Said(format!("{} in {}: {reason}: {}", explain.user, explain.source, refusal.detail)));
+                }
+                Authentication::Unavailable(outage) => return Err(CliError::Said(outage.to_string())),
+            }
+        }
+    };
+    let evaluation = rules.explain(&explain.source, &facts, &assigned).map_err(|reason| CliError::Said(reason.to_string()))?;
+    let explanation = Explanation::new(&explain.source, &explain.user, evaluation);
+    if explain.json { print_json(&explanation) } else { print(explanation.to_string().trim_end()) }
+}
+
+fn is_local(config: &Config, name: &str) -> bool {
+    config.sources.iter().find(|source| source.name == name).is_none_or(|source| matches!(source.kind, crate::config::SourceKind::Local(_)))
+}
+
+fn unknown(config: &Config, name: &str) -> CliError {
+    CliError::Said(format!("there is no source {name}; the configuration has {}", config.source_names().join(", ")))
+}
+
+fn read(file: &PathBuf) -> Result<serde_json::Value, CliError> {
+    let wrong =
+        |reason: String| CliError::Said(format!("{}: {reason}; write the claims of an id token as one JSON object", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|reason| wrong(reason.to_string()))?;
+    let claims: serde_json::Value = serde_json::from_str(&text).map_err(|reason| wrong(reason.to_string()))?;
+    if claims.is_object() { Ok(claims) } else { Err(wrong("is no object".to_owned())) }
+}

@@ -1,0 +1,85 @@
+//! `countersign keys`: what keys there are, the next ones, and taking one out.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{CliError, print, print_json};
+use crate::app;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::storage::keys::KeyRow;
+use crate::storage::{Storage, keys};
+use crate::tokens::keyring::KeyState;
+use crate::tokens::lifecycle;
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List all keys with their states
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish the successor of each key; it takes over once every reader of the JWKS can know it
+    Rotate,
+    /// Take a key out at once: it is no longer published, and everything under it is dead
+    Revoke { kid: String },
+}
+
+pub fn run(command: KeysCommand, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
+    let now = clock.now();
+    match command {
+        KeysCommand::List { json } => list(storage, json, now),
+        KeysCommand::Rotate => {
+            let held = app::open_keys(config, storage, false, now)?;
+            let made = lifecycle::rotate(storage, held.kek(), &config.tokens, None, now)?;
+            if made.is_empty() {
+                return print("every key has a successor waiting already; see countersign keys list");
+            }
+            list(storage, false, now)
+        }
+        KeysCommand::Revoke { kid } => {
+            let held = app::open_keys(config, storage, false, now)?;
+            if !lifecycle::revoke(storage, held.kek(), &kid, now)? {
+                return Err(CliError::Said(format!("there is no key {kid} to revoke; countersign keys list shows all")));
+            }
+            print(&format!("{kid} is revoked; everything under it is dead, and its successor is in use"))
+        }
+    }
+}
+
+fn list(storage: &Storage, as_json: bool, now: i64) -> Result<(), CliError> {
+    let rows = storage.read_blocking(keys::all)?;
+    if as_json {
+        let all = rows.iter().map(|row| {
+            json!({
+                "kid": row.kid, "purpose": row.purpose, "algorithm": row.algorithm, "state": KeyState::of(row, now).as_str(),
+                "created_at": row.created_at, "active_at": row.active_at, "retired_at": row.retired_at, "removed_at": row.removed_at,
+                "revoked_at": row.revoked_at,
+            })
+        });
+        return print_json(&all.collect::<Vec<_>>());
+    }
+    print(&format!("{:<18} {:<8} {:<11} {:<10} {}", "kid", "purpose", "algorithm", "state", "since"))?;
+    for row in &rows {
+        let state = KeyState::of(row, now);
+        print(&format!("{:<18} {:<8} {:<11} {:<10} {}", row.kid, row.purpose, row.algorithm, state.as_str(), when(since(row, state))))?;
+    }
+    Ok(())
+}
+
+/// When the state began, or for a published key, when it will be in use.
+fn since(row: &KeyRow, state: KeyState) -> i64 {
+    let began = match state {
+        KeyState::Published | KeyState::Signing => None,
+        KeyState::Retired => row.retired_at,
+        KeyState::Removed => row.removed_at,
+        KeyState::Revoked => row.revoked_at,
+    };
+    began.unwrap_or(row.active_at)
+}
+
+/// Seconds since the epoch as RFC 3339.
+pub fn when(seconds: i64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.max(0) as u64);
+    humantime::format_rfc3339_seconds(at).to_string()
+}

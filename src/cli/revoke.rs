@@ -1,0 +1,118 @@
+//! `countersign revoke`: ends what was issued, by what it has in common. Durable when the command returns; every node that follows
+//! the feed refuses within a second.
+
+use clap::Args;
+
+use super::{CliError, print};
+use crate::app;
+use crate::audit::{Event, Record};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::oauth2::{AccountId, Secret};
+use crate::storage::{Connection, Storage, StorageError, accounts, audit, clients, feed, grants};
+use crate::tokens::CLOCK_MARGIN;
+use crate::tokens::access::{self, Opened};
+use crate::tokens::lifecycle::longest_lifetime;
+use crate::tokens::refresh;
+use crate::tokens::revocation::Kind;
+
+/// Exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Revoke {
+    /// One access or refresh token; a refresh token takes its whole grant with it
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<Secret>,
+    /// One sign-in and everything issued because of it
+    #[arg(long, value_name = "GRANT_ID")]
+    grant: Option<String>,
+    /// Everything issued to a person (username or account id) or to a client for itself
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
+    /// Everything issued to a client, for itself and for people
+    #[arg(long, value_name = "CLIENT_ID")]
+    client: Option<String>,
+    /// Everything issued to people of a source
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Everything
+    #[arg(long)]
+    all: bool,
+}
+
+pub fn run(revoke: Revoke, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
+    let now = clock.now();
+    let (kind, value) = match revoke {
+        Revoke { token: Some(token), .. } => return one(&token, config, storage, now),
+        Revoke { grant: Some(id), .. } => {
+            let found = storage.read_blocking(|c| grants::find(c, &id))?;
+            found.ok_or_else(|| CliError::Said(format!("there is no grant {id}, or all of it has expired")))?;
+            (Kind::Grant, id)
+        }
+        Revoke { subject: Some(subject), .. } => (
+            Kind::Subject,
+            storage.read_blocking(|c| subject_of(c, &subject))?.ok_or_else(|| {
+                CliError::Said(format!("{subject} is no username, account id or client; see countersign user list and client list"))
+            })?,
+        ),
+        Revoke { client: Some(id), .. } => {
+            // A client that is gone may have left tokens behind on other nodes' clocks; ending them is never wrong.
+            (Kind::Client, id)
+        }
+        Revoke { source: Some(name), .. } => {
+            if !config.source_names().contains(&name) {
+                let known = config.source_names().join(", ");
+                return Err(CliError::Said(format!("there is no source {name}; the configuration has {known}")));
+            }
+            (Kind::Source, name)
+        }
+        Revoke { .. } => (Kind::All, String::new()),
+    };
+    let shown = if value.is_empty() { kind.as_str().to_owned() } else { format!("{} {value}", kind.as_str()) };
+    let n = storage.write_blocking(move |tx| {
+        let until = now + longest_lifetime(tx)? + CLOCK_MARGIN;
+        write(tx, kind, &value, until, now)
+    })?;
+    print(&format!("revoked {shown}, revocation {n}"))
+}
+
+/// The account id or client id that somebody means by `subject`.
+fn subject_of(c: &mut Connection, subject: &str) -> Result<Option<String>, StorageError> {
+    if AccountId::has_form(subject) {
+        return Ok(Some(subject.to_owned()));
+    }
+    if let Some(account) = accounts::find_by_username(c, subject)? {
+        return Ok(Some(account.id));
+    }
+    Ok(clients::find(c, subject)?.map(|(row, _)| row.id))
+}
+
+fn write(tx: &mut Connection, kind: Kind, value: &str, until: i64, now: i64) -> Result<i64, StorageError> {
+    let detail = serde_json::json!({ "kind": kind.as_str(), "value": value, "by": "command line" });
+    audit::insert(tx, &Record::ok(Event::Revoked, now).detail(detail))?;
+    feed::append(tx, kind.as_str(), value, until, now)
+}
+
+fn one(token: &Secret, config: &Config, storage: &Storage, now: i64) -> Result<(), CliError> {
+    let keys = app::open_keys(config, storage, false, now)?;
+    let ring = keys.ring();
+    let done = if let refresh::Opened::Claims(claims) = refresh::open(&ring, token.expose()) {
+        storage.write_blocking(move |tx| {
+            let Some(family) = grants::family(tx, claims.family.as_str())? else { return Ok(None) };
+            grants::kill_family(tx, &family.id)?;
+            let until = grants::find(tx, &family.grant_id)?.map_or(family.expires_at + CLOCK_MARGIN, |grant| grant.expires_at);
+            write(tx, Kind::Grant, &family.grant_id, until, now).map(Some)
+        })?
+    } else if let Opened::Claims(claims) = access::open(&ring, &config.server.issuer(), token.expose()) {
+        match claims.exp {
+            exp if exp <= now => None,
+            exp => Some(storage.write_blocking(move |tx| write(tx, Kind::Token, &claims.jti, exp + CLOCK_MARGIN, now))?),
+        }
+    } else {
+        return Err(CliError::Said("this is no token of ours, or its key is gone".to_owned()));
+    };
+    match done {
+        Some(n) => print(&format!("revoked the token, revocation {n}")),
+        None => print("the token has expired; there is nothing to revoke"),
+    }
+}
