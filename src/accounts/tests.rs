@@ -26,6 +26,7 @@ fn house() -> House {
 
 fn person(source: &str, issuer: &str, subject: &str, username: &str) -> Identity {
     Identity {
+        claimed_groups: Vec::new(),
         source: source.into(),
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),

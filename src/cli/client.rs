@@ -17,7 +17,7 @@ use crate::storage::{Connection, Storage, StorageError, clients};
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Add a client; its secret is generated and printed once
-    Add(Add),
+    Add(Box<Add>),
     /// List all clients
     List {
         #[arg(long)]
@@ -63,7 +63,7 @@ pub enum SecretCommand {
 pub fn run(command: ClientCommand, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
     let now = clock.now();
     match command {
-        ClientCommand::Add(add) => self::add(add, storage, now),
+        ClientCommand::Add(add) => self::add(*add, storage, now),
         ClientCommand::List { json } => list(storage, json),
         ClientCommand::Show { id, json } => show(storage, &id, json),
         ClientCommand::Remove { id } => {

@@ -44,7 +44,7 @@ enum Command {
     Check,
     /// Clients and their secrets
     #[command(subcommand)]
-    Client(Box<client::ClientCommand>),
+    Client(client::ClientCommand),
     /// Accounts
     #[command(subcommand)]
     User(user::UserCommand),
@@ -101,7 +101,7 @@ fn run(command: Command, config: Config) -> Result<(), CliError> {
     match command {
         Command::Serve => serve::run(config, clock),
         Command::Check => check::run(&config, &clock),
-        Command::Client(command) => client::run(*command, &config, &open(&config)?, &clock),
+        Command::Client(command) => client::run(command, &config, &open(&config)?, &clock),
         Command::User(command) => Ok(user::run(command, &config, &open(&config)?, &clock)?),
         Command::Explain(explain) => explain::run(explain, config, &clock),
         Command::Keys(command) => keys::run(command, &config, &open(&config)?, &clock),

@@ -80,14 +80,14 @@ impl SigningKey {
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
         let fail = |_| TokenError::Key { kid: self.kid.clone(), reason: "could not sign".to_owned() };
         let random = SystemRandom::new();
-        let mut rsa = Vec::new();
-        let signature: &[u8] = match &self.pair {
-            Pair::Es256(pair) => &pair.sign(&random, token.as_bytes()).map_err(fail)?.as_ref().to_vec(),
-            Pair::EdDsa(pair) => &pair.sign(token.as_bytes()).as_ref().to_vec(),
+
+        let signature: Vec<u8> = match &self.pair {
+            Pair::Es256(pair) => pair.sign(&random, token.as_bytes()).map_err(fail)?.as_ref().to_vec(),
+            Pair::EdDsa(pair) => pair.sign(token.as_bytes()).as_ref().to_vec(),
             Pair::Rs256(pair) => {
-                rsa.resize(pair.public_modulus_len(), 0);
+                let mut rsa = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, token.as_bytes(), &mut rsa).map_err(fail)?;
-                &rsa
+                rsa
             }
         };
         token.push('.');

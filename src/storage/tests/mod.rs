@@ -48,7 +48,7 @@ impl Database {
     }
 
     fn open(url: &str, folder: Option<tempfile::TempDir>, dropped_by: Option<(String, String)>) -> Database {
-        let config = config::Database { url: Secret::new(url), pool_size: 4, acquire_timeout: Duration::from_secs(5) };
+        let config = config::Database { url: Secret::new(url), url_file: None, pool_size: 4, acquire_timeout: Duration::from_secs(5) };
         Database { storage: Storage::open(&config).unwrap(), config, _folder: folder, dropped_by }
     }
 

@@ -3,7 +3,8 @@ use crate::clock::Clock;
 use crate::storage::StorageError;
 
 fn open(url: &str) -> Storage {
-    Storage::open(&config::Database { url: Secret::new(url), pool_size: 2, acquire_timeout: Duration::from_millis(500) }).unwrap()
+    Storage::open(&config::Database { url: Secret::new(url), url_file: None, pool_size: 2, acquire_timeout: Duration::from_millis(500) })
+        .unwrap()
 }
 
 #[tokio::test]
