@@ -60,6 +60,7 @@ async fn turn_keys(app: &Arc<App>) -> Result<(), OAuth2Error> {
     let app = app.clone();
     let turned = tokio::task::spawn_blocking(move || {
         let now = app.clock.now();
+        lifecycle::ensure(&app.storage, app.keys.kek(), now)?;
         let made = lifecycle::rotate(&app.storage, app.keys.kek(), &app.config.tokens, Some(app.config.keys.rotation), now)?;
         if !made.is_empty() {
             tracing::info!(kids = ?made, "new keys were published");

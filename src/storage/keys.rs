@@ -63,3 +63,13 @@ pub fn set_removed(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, Stor
 pub fn set_revoked(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, StorageError> {
     Ok(diesel::update(keys::table.find(kid).filter(keys::revoked_at.is_null())).set(keys::revoked_at.eq(at)).execute(tx)? > 0)
 }
+
+/// Brings the first use of a key forward (or puts it off).
+pub fn set_active(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, StorageError> {
+    Ok(diesel::update(keys::table.find(kid)).set(keys::active_at.eq(at)).execute(tx)? > 0)
+}
+
+/// Takes back that a key was to retire.
+pub fn keep_in_use(tx: &mut Connection, kid: &str) -> Result<bool, StorageError> {
+    Ok(diesel::update(keys::table.find(kid)).set(keys::retired_at.eq(None::<i64>)).execute(tx)? > 0)
+}

@@ -66,6 +66,36 @@ impl Line {
         rows.iter().filter(alive).max_by_key(|row| row.active_at)
     }
 
+    /// The key of this line that is used at `now`.
+    fn in_use(self, rows: &[KeyRow], now: i64) -> Option<&KeyRow> {
+        let used = rows.iter().filter(|row| self.holds(row) && KeyState::of(row, now) == KeyState::Signing);
+        used.max_by_key(|row| row.active_at)
+    }
+
+    /// Sees to it that this line has a key in use, and one that stays: a successor takes over at once where nothing is in use, a
+    /// key that was to retire stays where its successor is gone, and with neither `spare` begins.
+    fn mend(self, tx: &mut Connection, spare: Option<&KeyRow>, now: i64) -> Result<(), StorageError> {
+        let rows = keys::all(tx)?;
+        let waiting = rows.iter().find(|row| self.holds(row) && KeyState::of(row, now) == KeyState::Published);
+        match (self.in_use(&rows, now), waiting, spare) {
+            (Some(_), Some(_), _) | (None, None, None) => return Ok(()),
+            (Some(current), None, _) if current.retired_at.is_none() => return Ok(()),
+            (Some(current), None, _) => {
+                keys::keep_in_use(tx, &current.kid)?;
+                announce(tx, &current.kid, now)?;
+            }
+            (None, Some(successor), _) => {
+                keys::set_active(tx, &successor.kid, now)?;
+                announce(tx, &successor.kid, now)?;
+            }
+            (None, None, Some(spare)) => {
+                keys::insert(tx, spare)?;
+                announce(tx, &spare.kid, now)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A new key of this line, not stored yet. An RSA key takes a part of a second: never within a transaction.
     fn make(self, kek: &Kek, active_at: i64, now: i64) -> Result<KeyRow, TokenError> {
         let (kid, plain) = match self {
@@ -99,19 +129,12 @@ fn random_hex<const N: usize>() -> String {
     hex(&bytes)
 }
 
-/// Makes the keys that are missing, in use at once: those of an empty database, or of a line whose last key was revoked.
+/// Makes the keys that are missing, in use at once: those of an empty database, or of a line that lost its key.
 pub fn ensure(storage: &Storage, kek: &Kek, now: i64) -> Result<(), TokenError> {
     let rows = storage.read_blocking(keys::all)?;
-    for line in Line::ALL.into_iter().filter(|line| line.newest(&rows, now).is_none()) {
-        let key = line.make(kek, now, now)?;
-        storage.write_blocking(move |tx| {
-            // Another node may have been faster.
-            if line.newest(&keys::all(tx)?, now).is_none() {
-                keys::insert(tx, &key)?;
-                announce(tx, &key.kid, now)?;
-            }
-            Ok(())
-        })?;
+    for line in Line::ALL.into_iter().filter(|line| line.in_use(&rows, now).is_none()) {
+        let spare = line.make(kek, now, now)?;
+        storage.write_blocking(move |tx| line.mend(tx, Some(&spare), now))?;
     }
     Ok(())
 }
@@ -146,20 +169,25 @@ pub fn rotate(storage: &Storage, kek: &Kek, tokens: &Tokens, due: Option<Duratio
     Ok(made)
 }
 
-/// Takes a key out at once: it is no longer published, and everything under it is dead. Its line gets a new key in use.
-/// False if there is no such key.
+/// Takes a key out at once: it is no longer published, and everything under it is dead. In the same moment its line has another key
+/// in use. False if there is no such key.
 pub fn revoke(storage: &Storage, kek: &Kek, kid: &str, now: i64) -> Result<bool, TokenError> {
+    let rows = storage.read_blocking(keys::all)?;
+    let row = rows.iter().find(|row| row.kid == kid);
+    let Some(line) = row.and_then(|row| Line::ALL.into_iter().find(|line| line.holds(row))) else { return Ok(false) };
+    let others: Vec<KeyRow> = rows.iter().filter(|row| row.kid != kid).cloned().collect();
+    let spare = if line.newest(&others, now).is_none() { Some(line.make(kek, now, now)?) } else { None };
     let name = kid.to_owned();
     let found = storage.write_blocking(move |tx| {
         let found = keys::set_revoked(tx, &name, now)?;
         if found {
+            line.mend(tx, spare.as_ref(), now)?;
             announce(tx, &name, now)?;
         }
         Ok(found)
     })?;
-    if found {
-        ensure(storage, kek, now)?;
-    }
+    // For the key that took over in our plan and was revoked meanwhile.
+    ensure(storage, kek, now)?;
     Ok(found)
 }
 
@@ -187,3 +215,6 @@ pub fn longest_lifetime(c: &mut Connection) -> Result<i64, StorageError> {
 fn announce(tx: &mut Connection, kid: &str, now: i64) -> Result<i64, StorageError> {
     feed::append(tx, FEED_KIND, kid, now + 86_400, now)
 }
+
+#[cfg(test)]
+mod tests;
