@@ -49,15 +49,17 @@ impl App {
         apply_file(&config, &storage, now)?;
 
         let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));
-        let head = storage.read_blocking({
+        let (head, rows) = storage.read_blocking({
             let (clients, revocations) = (clients.clone(), revocations.clone());
             move |c| {
                 let head = feed::head(c)?;
                 revocations.apply(&feed::live(c, now)?);
                 clients.reload(c)?;
-                Ok(head)
+                Ok((head, keys::all(c)?))
             }
         })?;
+        // Again, as of this very number: what was announced up to it will not be heard.
+        keys.replace(&rows, now)?;
         let mut listener = Listener {
             storage: storage.clone(),
             clients: clients.clone(),
@@ -183,7 +185,7 @@ impl Listener {
     fn take_in(&mut self, entries: &[FeedEntry]) -> Result<(), TokenError> {
         self.revocations.apply(entries);
         // Numbers have no holes but for what was purged: behind a hole anything may have changed.
-        let hole = entries.first().is_some_and(|entry| entry.n > self.applied + 1);
+        let hole = entries.first().is_none_or(|entry| entry.n > self.applied + 1);
         if hole {
             self.storage.read_blocking(|c| self.clients.reload(c))?;
         } else {

@@ -25,7 +25,8 @@ const FULL_LOOK: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(250);
 const BATCH: i64 = 1000;
 
-/// What hears the entries. An error is retried with the same entries.
+/// What hears the entries, or with an empty batch that some were purged before they could be read. An error is retried with the
+/// same entries.
 pub(super) type Handler = Box<dyn FnMut(&[FeedEntry]) -> Result<(), String> + Send>;
 
 /// The other end of the thread that follows the feed; the thread stops when this is dropped.
@@ -191,11 +192,8 @@ impl Thread {
         }
         while self.applied < head {
             let entries = feed::after(connection, self.applied, BATCH)?;
-            let Some(last) = entries.last().map(|entry| entry.n) else {
-                // Whatever was there has expired and been purged.
-                self.applied = head;
-                break;
-            };
+            // With none left, whatever was there has expired and been purged; the handler hears of that too.
+            let last = entries.last().map_or(head, |entry| entry.n);
             let heard = catch_unwind(AssertUnwindSafe(|| (self.handler)(&entries))).unwrap_or_else(|_| Err("it panicked".to_owned()));
             heard.map_err(|reason| StorageError::Unavailable(format!("the feed could not be applied: {reason}")))?;
             self.applied = last;

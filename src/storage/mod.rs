@@ -159,7 +159,8 @@ impl Storage {
         self.read(|c| feed::head(c).map(|_| ())).await
     }
 
-    /// Follows the feed on a thread of its own: `handler` hears every entry after `start_after`, in order and in batches. See
+    /// Follows the feed on a thread of its own: `handler` hears every entry after `start_after`, in order and in batches
+    /// (an empty one where entries were purged before they could be read). See
     /// [`Follower`].
     pub fn follow(&self, handler: impl FnMut(&[feed::FeedEntry]) -> Result<(), String> + Send + 'static, start_after: i64) -> Follower {
         Follower::start(self.0.connector.clone(), Box::new(handler), start_after)
