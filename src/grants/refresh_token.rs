@@ -28,6 +28,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
             let audit = refused_audit(caller, &held, Event::RefreshReplayed, "replayed", asked.now);
             let family = claims.family.to_string();
             app.storage.write(move |tx| end_family(tx, &family, &audit)).await?;
+            app.catch_up().await?;
             crate::metrics::sign_in_refused("refresh_token_replayed");
             return Err(OAuth2Error::invalid_grant());
         }
@@ -69,6 +70,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
     let generation = match app.storage.write(move |tx| rotation.write(tx)).await? {
         Rotated::To(generation) => generation,
         Rotated::Refused(reason) => {
+            app.catch_up().await?;
             crate::metrics::sign_in_refused(reason);
             return Err(OAuth2Error::invalid_grant());
         }
@@ -109,7 +111,8 @@ fn refuse(app: &App, caller: &Caller, reason: &'static str, now: i64) -> OAuth2E
     OAuth2Error::invalid_grant()
 }
 
-/// Ends a family for good, in the transaction of the audit record. Its access tokens die with the grant.
+/// Ends a family for good, in the transaction of the audit record. Its access tokens die with the grant, on this node once it has
+/// caught up with the feed.
 fn end_family(tx: &mut Connection, family: &str, audit: &Record) -> Result<(), StorageError> {
     if let Some(row) = grants::family(tx, family)? {
         grants::kill_family(tx, family)?;
@@ -167,10 +170,10 @@ impl Held {
     async fn end(&self, app: &App, caller: &Caller, reason: &str, now: i64) -> OAuth2Error {
         let audit = refused_audit(caller, self, Event::RefreshRefused, reason, now);
         let family = self.family.id.clone();
-        match app.storage.write(move |tx| end_family(tx, &family, &audit)).await {
-            Ok(()) => OAuth2Error::invalid_grant(),
-            Err(error) => error.into(),
+        if let Err(error) = app.storage.write(move |tx| end_family(tx, &family, &audit)).await {
+            return error.into();
         }
+        app.catch_up().await.err().unwrap_or_else(OAuth2Error::invalid_grant)
     }
 }
 
