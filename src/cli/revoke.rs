@@ -98,7 +98,7 @@ fn one(token: &Secret, config: &Config, storage: &Storage, now: i64) -> Result<(
     let ring = keys.ring();
     let done = if let refresh::Opened::Claims(claims) = refresh::open(&ring, token.expose()) {
         storage.write_blocking(move |tx| {
-            let Some(family) = grants::family(tx, claims.family.as_str())? else { return Ok(None) };
+            let Some(family) = grants::family(tx, claims.family.as_str())?.filter(|_| now < claims.exp) else { return Ok(None) };
             grants::kill_family(tx, &family.id)?;
             let until = grants::find(tx, &family.grant_id)?.map_or(family.expires_at + CLOCK_MARGIN, |grant| grant.expires_at);
             write(tx, Kind::Grant, &family.grant_id, until, now).map(Some)
