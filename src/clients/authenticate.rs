@@ -43,7 +43,7 @@ impl Credentials {
 
     /// Whether HTTP Basic was tried: the answer then asks for it (RFC 6749 section 5.2).
     pub fn tried_basic(authorization: Option<&[u8]>) -> bool {
-        authorization.is_some_and(|header| header.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic ")))
+        authorization.is_some_and(|header| header.split(|b| *b == b' ').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic")))
     }
 }
 

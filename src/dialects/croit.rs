@@ -103,7 +103,8 @@ async fn login(request: Request, dialect: Arc<Dialect>) -> Answer {
         let header = request.authorization()?.ok_or_else(OAuth2Error::invalid_client)?;
         let (user, password) = basic(header).ok_or_else(OAuth2Error::invalid_client)?;
         if is_client(&request.app, &user).await? {
-            let client = request.app.authenticate(&Credentials::read(Some(header), &form)?).await?;
+            let credentials = Credentials::read(Some(header), &form)?;
+            let client = request.app.authenticate(&credentials).await.inspect_err(|error| request.client_refused(&credentials, error))?;
             let asked = TokenRequest { grant: Grant::ClientCredentials, scope: None, targets: Vec::new() };
             let issued = grants::grant(&request.app, &request.caller_for(client.clone()), asked).await?;
             return login_answer(&issued, &client);

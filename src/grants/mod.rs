@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use sign_in::SignedIn;
 
 use crate::app::App;
-use crate::audit::RequestId;
+use crate::audit::{Event, Record, RequestId};
 use crate::clients::Client;
 use crate::oauth2::request::Grant;
 use crate::oauth2::{ErrorCode, OAuth2Error, Scope, TokenRequest, TokenResponse};
@@ -57,18 +57,12 @@ pub struct Issued {
 /// Answers a token request.
 ///
 /// Errors: those of RFC 6749 section 5.2; 503 when the node cannot follow the feed, or a source or the database is down.
-pub async fn grant(app: &App, caller: &Caller, request: TokenRequest) -> Result<Issued, OAuth2Error> {
+pub async fn grant(app: &App, caller: &Caller, mut request: TokenRequest) -> Result<Issued, OAuth2Error> {
     let rv = app.rv()?;
-    let client = &caller.client;
-    if !client.may(request.grant.grant_type()) {
-        return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not use this grant_type"));
-    }
-    if request.scope.as_ref().is_some_and(|scope| !scope.is_subset(&client.scopes)) {
-        return Err(OAuth2Error::new(ErrorCode::InvalidScope, "the scope is unknown or beyond what the client may ask for"));
-    }
-    let retarget = !request.targets.is_empty();
-    let audience = issue::audience(app, client, request.targets)?;
-    let asked = Asked { scope: request.scope, audience, retarget, rv, now: app.clock.now() };
+    let asked = permit(app, caller, &mut request, rv).inspect_err(|error| {
+        let record = Record::refused(Event::GrantRefused, app.clock.now(), error.code.as_str());
+        app.refusals.record(sign_in::of_caller(record, caller).detail(error.description.as_ref().into()));
+    })?;
     let grant_type = request.grant.grant_type();
     let issued = match request.grant {
         Grant::ClientCredentials => client_credentials::grant(app, caller, asked),
@@ -78,4 +72,18 @@ pub async fn grant(app: &App, caller: &Caller, request: TokenRequest) -> Result<
     }?;
     crate::metrics::token_issued(grant_type);
     Ok(issued)
+}
+
+/// The checks that no grant can forget.
+fn permit(app: &App, caller: &Caller, request: &mut TokenRequest, rv: i64) -> Result<Asked, OAuth2Error> {
+    let client = &caller.client;
+    if !client.may(request.grant.grant_type()) {
+        return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not use this grant_type"));
+    }
+    if request.scope.as_ref().is_some_and(|scope| !scope.is_subset(&client.scopes)) {
+        return Err(OAuth2Error::new(ErrorCode::InvalidScope, "the scope is unknown or beyond what the client may ask for"));
+    }
+    let retarget = !request.targets.is_empty();
+    let audience = issue::audience(app, client, std::mem::take(&mut request.targets))?;
+    Ok(Asked { scope: request.scope.take(), audience, retarget, rv, now: app.clock.now() })
 }

@@ -7,10 +7,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Storage, audit};
 use crate::audit::Record;
+use crate::config::Rate;
+use crate::limits::Throttle;
 
 /// The queue of refusals on their way to the audit.
-#[derive(Clone, Debug)]
-pub struct Refusals(mpsc::Sender<Entry>);
+#[derive(Debug)]
+pub struct Refusals {
+    queue: mpsc::Sender<Entry>,
+    /// By address: a stranger must not be able to fill the disk with the record of being refused.
+    bound: Throttle,
+}
 
 #[derive(Debug)]
 enum Entry {
@@ -21,6 +27,8 @@ enum Entry {
 const QUEUE: usize = 10_000;
 const BATCH: usize = 500;
 const PAUSE: Duration = Duration::from_millis(200);
+/// Records of one address; what goes beyond is counted only.
+const PER_ADDRESS: Rate = Rate { count: 1_000, per: Duration::from_secs(600) };
 
 impl Refusals {
     /// Starts the writer on the runtime of the caller.
@@ -46,21 +54,22 @@ impl Refusals {
                 }
             }
         });
-        Refusals(sender)
+        Refusals { queue: sender, bound: Throttle::new(PER_ADDRESS) }
     }
 
-    /// Queues a record. Past the queue's bound it is counted and logged instead, never waited for.
+    /// Queues a record. Past the bounds of the address and of the queue it is counted instead, never waited for.
     pub fn record(&self, record: Record) {
-        if self.0.try_send(Entry::Record(Box::new(record))).is_err() {
+        let within = record.address.as_deref().is_none_or(|address| self.bound.take(address).is_ok());
+        if !within || self.queue.try_send(Entry::Record(Box::new(record))).is_err() {
             crate::metrics::audit_lost(1);
-            tracing::warn!("the audit queue is full: a refusal was counted but not recorded");
+            tracing::debug!("a refusal was counted but not recorded: too many from its address, or the queue is full");
         }
     }
 
     /// Waits until everything queued so far is written: before the process ends.
     pub async fn flush(&self) {
         let (done, written) = oneshot::channel();
-        if self.0.send(Entry::Flush(done)).await.is_ok() {
+        if self.queue.send(Entry::Flush(done)).await.is_ok() {
             let _ = written.await;
         }
     }

@@ -121,6 +121,9 @@ impl SealingKey {
 
     /// Opens what [`SealingKey::seal`] made for the same purpose; None for anything else.
     pub fn open(&self, purpose: Purpose, sealed: &mut Sealed) -> Option<Vec<u8>> {
+        if sealed.key_id() != self.id {
+            return None;
+        }
         let (key, associated) = self.parts(purpose);
         let bytes = sealed.0.get_mut(HEADER..)?;
         let (nonce, body) = bytes.split_at_mut_checked(NONCE_LEN)?;

@@ -10,9 +10,10 @@ use warp::filters::BoxedFilter;
 use super::body::body;
 use super::peer::{Peer, peer};
 use crate::app::App;
+use crate::audit::{Event, Record};
 use crate::clients::Credentials;
 use crate::grants::Caller;
-use crate::oauth2::{Form, OAuth2Error, Secret};
+use crate::oauth2::{ErrorCode, Form, OAuth2Error, Secret};
 
 /// One request.
 #[derive(Debug)]
@@ -70,8 +71,18 @@ impl Request {
     /// Authenticates the client of the request.
     pub async fn caller(&self, form: &Form) -> Result<Caller, OAuth2Error> {
         let credentials = Credentials::read(self.authorization()?, form)?;
-        let client = self.app.authenticate(&credentials).await?;
+        let client = self.app.authenticate(&credentials).await.inspect_err(|error| self.client_refused(&credentials, error))?;
         Ok(self.caller_for(client))
+    }
+
+    /// Leaves a record of a client that did not prove who it is.
+    pub fn client_refused(&self, credentials: &Credentials, error: &OAuth2Error) {
+        if error.code == ErrorCode::InvalidClient {
+            let claimed: String = credentials.client_id.chars().take(200).collect();
+            let record = Record::refused(Event::ClientRefused, self.app.clock.now(), error.code.as_str());
+            let record = record.client(claimed).address(self.peer.address).request(self.peer.request_id.to_string());
+            self.app.refusals.record(record);
+        }
     }
 
     pub fn caller_for(&self, client: Arc<crate::clients::Client>) -> Caller {
