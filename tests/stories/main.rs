@@ -13,7 +13,12 @@ mod harness;
 
 mod config_mistakes;
 mod house_rules;
+mod keys_turn;
+mod leaver_loses_access;
 mod okta_rotates_its_keys;
+mod refresh_tokens_rotate;
+mod revocation_is_at_once;
 mod service_gets_its_own_token;
 mod testing_ground;
+mod two_nodes_share_a_database;
 mod wire_errors;
