@@ -13,7 +13,9 @@ mod harness;
 
 mod config_mistakes;
 mod house_rules;
+mod okta_login_in_croit_shape;
 mod okta_rotates_its_keys;
+mod okta_token_is_exchanged;
 mod service_gets_its_own_token;
 mod testing_ground;
 mod wire_errors;
