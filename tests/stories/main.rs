@@ -12,10 +12,12 @@
 mod harness;
 
 mod config_mistakes;
+mod confused_tokens;
 mod house_rules;
 mod okta_login_in_croit_shape;
 mod okta_rotates_its_keys;
 mod okta_token_is_exchanged;
+mod resource_server_validates_jwts;
 mod service_gets_its_own_token;
 mod testing_ground;
 mod wire_errors;
