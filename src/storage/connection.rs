@@ -118,6 +118,9 @@ struct JournalMode {
 }
 
 /// Makes the folder (0700) and the file (0600) where they are missing. SQLite gives its log the mode of the file.
+///
+/// A file that is there is not opened: closing it again would drop the locks that SQLite holds on it for all connections of this
+/// process (POSIX advisory locks belong to the process), and the next program to close the database would take its log away.
 fn create_private(path: &Path) -> Result<(), String> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new()
@@ -126,11 +129,9 @@ fn create_private(path: &Path) -> Result<(), String> {
             .create(folder)
             .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     }
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(|_| ())
-        .map_err(|e| format!("cannot open the file for writing: {e}"))
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(reason) if reason.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(reason) => Err(format!("cannot make the file: {reason}")),
+    }
 }

@@ -12,11 +12,15 @@
 mod harness;
 
 mod config_mistakes;
+mod confused_tokens;
 mod house_rules;
 mod keys_turn;
 mod leaver_loses_access;
+mod okta_login_in_croit_shape;
 mod okta_rotates_its_keys;
+mod okta_token_is_exchanged;
 mod refresh_tokens_rotate;
+mod resource_server_validates_jwts;
 mod revocation_is_at_once;
 mod service_gets_its_own_token;
 mod testing_ground;

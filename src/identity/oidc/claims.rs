@@ -166,6 +166,15 @@ fn groups(settings: &Settings, claims: &Value) -> Result<(), Refused> {
     }
 }
 
+/// The names in the groups claim, once [`check`] has seen that they are strings.
+pub fn groups_of(settings: &Settings, claims: &Value) -> Vec<String> {
+    match settings.groups.of(claims) {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::String(name)) => vec![name.clone()],
+        _ => Vec::new(),
+    }
+}
+
 /// NumericDate of RFC 7519 section 2, which may have a fraction.
 fn seconds(claims: &Value, name: &str) -> Result<Option<i64>, Refused> {
     let Some(value) = claims.get(name) else {

@@ -174,7 +174,7 @@ impl Oidc {
             amr: claims::methods(claims),
             upstream: Some(upstream),
             facts: Facts { groups: Vec::new(), claims: claims.clone() },
-            claimed_groups: Vec::new(),
+            claimed_groups: claims::groups_of(&self.settings, claims),
             assigned_roles: Vec::new(),
             must_change_password: false,
             password_never_changed: false,
