@@ -19,5 +19,6 @@ mod okta_rotates_its_keys;
 mod okta_token_is_exchanged;
 mod resource_server_validates_jwts;
 mod service_gets_its_own_token;
+mod standard_clients_work;
 mod testing_ground;
 mod wire_errors;
