@@ -23,6 +23,7 @@ mod refresh_tokens_rotate;
 mod resource_server_validates_jwts;
 mod revocation_is_at_once;
 mod service_gets_its_own_token;
+mod standard_clients_work;
 mod testing_ground;
 mod two_nodes_share_a_database;
 mod wire_errors;
