@@ -118,7 +118,14 @@ struct JournalMode {
 }
 
 /// Makes the folder (0700) and the file (0600) where they are missing. SQLite gives its log the mode of the file.
+///
+/// A file that exists is never opened here: closing it would drop every POSIX lock that SQLite holds on it in this process (fcntl,
+/// "advisory record locking"), and the next command beside the server would take itself for the last user and delete the log from
+/// under it, with all that the server writes from then on.
 fn create_private(path: &Path) -> Result<(), String> {
+    if path.exists() {
+        return Ok(());
+    }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new()
             .recursive(true)
