@@ -183,7 +183,8 @@ enum Written {
 
 /// Turns an identity into tokens.
 pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Identity, grant: GrantType) -> Result<Issued, OAuth2Error> {
-    let (evaluation, roles) = map(app, caller, &identity, asked.now)?;
+    let turned_away = || crate::metrics::signed_in(identity.source.as_str(), SignIn::Refused);
+    let (evaluation, roles) = map(app, caller, &identity, asked.now).inspect_err(|_| turned_away())?;
     let scope = scope_for(app, asked.scope.take(), &caller.client.scopes, &roles);
     let can_refresh =
         caller.client.may(GrantType::RefreshToken) && app.sources.find(identity.source.as_str()).is_some_and(|named| named.can_recheck());
@@ -192,6 +193,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         let sign_in = NewSignIn::new(app, caller, &asked, &identity, &evaluation, &roles, &scope, can_refresh, lifetimes);
         let (grant_id, family_id) = (sign_in.grant_id.clone(), sign_in.family_id.clone());
         let refuse = |reason: &str| {
+            turned_away();
             app.refusals.record(refusal_record(caller, reason, asked.now).username(&identity.username).source(identity.source.as_str()));
             OAuth2Error::invalid_grant()
         };
