@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "a story that meets what it does not expect fails"
 )]
 
@@ -12,8 +13,12 @@
 mod harness;
 
 mod config_mistakes;
+mod croit_clients_log_in;
+mod first_start_greets;
 mod house_rules;
+mod local_accounts;
 mod okta_rotates_its_keys;
+mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod testing_ground;
 mod wire_errors;
