@@ -8,6 +8,9 @@ use crate::harness::{Answer, Client, Oidc, Server, Setup, on_both_databases};
 
 const CROIT: &str = "[dialect.croit]";
 const PASSWORD: &str = "five blue herons crossing";
+/// One group of alice's gives a role.
+const MAPPING: &str = "[[mapping.rule]]\nid = \"backend\"\nsource = \"okta\"\nmatch.claim = \"/groups\"\nequals = \"eng-backend\"\n\
+                       roles = [\"dev\"]";
 /// A colon, accents and signs that mean something in forms.
 const ODD_PASSWORD: &str = "dé:jà vu + 100% naïve & sûr";
 
@@ -126,7 +129,8 @@ on_both_databases! {
         // The dialect's own client has no secret, so nobody is it.
         login(&server, "croit", "").await.refused(401, "invalid_client");
         login(&server, "croit", "x").await.refused(401, "invalid_client");
-        server.token(&Client { id: "croit".to_owned(), secret: None, secret_id: None }, &[("grant_type", "password"), ("username", "anna"), ("password", PASSWORD)]).await.refused(401, "invalid_client");
+        let nobody = Client { id: "croit".to_owned(), secret: None, secret_id: None };
+        server.sign_in(&nobody, "anna", PASSWORD).await.refused(401, "invalid_client");
     }
 
     async fn who_is_not_let_in(database) {
@@ -188,7 +192,8 @@ on_both_databases! {
     async fn logout_ends_the_token_and_no_other(database) {
         let server = server_with_people(database).await;
         let watcher = server.client_add(&["--introspect", "any"]).await;
-        let (token, other) = (login_form(&server, "anna", PASSWORD).await.access_token(), login(&server, "anna", PASSWORD).await.access_token());
+        let token = login_form(&server, "anna", PASSWORD).await.access_token();
+        let other = login(&server, "anna", PASSWORD).await.access_token();
         let client = server.client_add(&["--grant", "client_credentials"]).await;
         let own = server.own_token(&client).await;
         for ended in [&token, &own] {
@@ -209,8 +214,9 @@ on_both_databases! {
     }
 
     async fn mounted_elsewhere_it_is_nowhere_else(database) {
-        let setup = Setup::new(database).config("[dialect.croit]\nmount = \"/storage/v1\"\nclient = \"portal\"\n[[client]]\nid = \"portal\"\ngrants = [\"password\"]\npublic = true\nrole_ceiling = [\"viewer\"]");
-        let server = setup.start().await;
+        let portal = "[[client]]\nid = \"portal\"\ngrants = [\"password\"]\npublic = true\nrole_ceiling = [\"viewer\"]";
+        let setup = Setup::new(database).config("[dialect.croit]\nmount = \"/storage/v1\"\nclient = \"portal\"");
+        let server = setup.config(portal).start().await;
         server.user_add("anna", PASSWORD, &["--role", "admin", "--role", "viewer"]).await;
         assert_eq!(login_form(&server, "anna", PASSWORD).await.status, 404);
         let form = format!("username=anna&password={}", PASSWORD.replace(' ', "+"));
@@ -230,8 +236,7 @@ on_both_databases! {
 
     async fn a_page_signs_in_through_okta(database) {
         let okta = Oidc::issuer().await;
-        let mapping = "[mapping]\n[[mapping.rule]]\nid = \"backend\"\nsource = \"okta\"\nmatch.claim = \"/groups\"\nequals = \"eng-backend\"\nroles = [\"dev\"]";
-        let setup = Setup::new(database).config("[dialect.croit]\npublish_roles = true").config(mapping);
+        let setup = Setup::new(database).config("[dialect.croit]\npublish_roles = true").config(MAPPING);
         let server = setup.config("[[source]]\nname = \"local\"\ntype = \"local\"").okta("okta", &okta, "").start().await;
 
         let config = server.get("/api/auth/okta/signInConfig").await;
@@ -255,15 +260,15 @@ on_both_databases! {
             let refused = okta_login(&server, bad).await;
             assert_eq!(refused.refused(401, "invalid_token").header("www-authenticate"), "Bearer error=\"invalid_token\"", "{bad}");
         }
-        for (content_type, body) in [("application/json", "{}"), ("application/json", "{\"idToken\":1}"), ("application/json", "["), ("text/plain", "{\"idToken\":\"x\"}")] {
+        let json = "application/json";
+        for (content_type, body) in [(json, "{}"), (json, "{\"idToken\":1}"), (json, "["), ("text/plain", "{\"idToken\":\"x\"}")] {
             server.raw("/api/auth/okta/login", &[("content-type", content_type)], body).await.refused(400, "invalid_request");
         }
     }
 
     async fn roles_are_not_published_unless_asked_for(database) {
         let okta = Oidc::issuer().await;
-        let mapping = "[mapping]\n[[mapping.rule]]\nid = \"backend\"\nsource = \"okta\"\nmatch.claim = \"/groups\"\nequals = \"eng-backend\"\nroles = [\"dev\"]";
-        let server = Setup::new(database).config(CROIT).config(mapping).okta("okta", &okta, "").start().await;
+        let server = Setup::new(database).config(CROIT).config(MAPPING).okta("okta", &okta, "").start().await;
         assert_eq!(server.get("/api/auth/okta/signInConfig").await.ok()["mapRoles"], json!({}));
         // bob is in no group that a rule names.
         assert_eq!(is_login_answer(&okta_login(&server, &okta.mint("bob").await).await)["roles"], json!([]));

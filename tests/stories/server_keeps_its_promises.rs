@@ -12,8 +12,16 @@ use crate::harness::{Answer, Certificates, Client, Database, Ldap, Oidc, Server,
 
 const PASSWORD: &str = "five blue herons crossing";
 const ALL: [&str; 10] = [
-    "--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token", "--grant",
-    "urn:ietf:params:oauth:grant-type:token-exchange", "--scope", "read",
+    "--grant",
+    "client_credentials",
+    "--grant",
+    "password",
+    "--grant",
+    "refresh_token",
+    "--grant",
+    "urn:ietf:params:oauth:grant-type:token-exchange",
+    "--scope",
+    "read",
 ];
 
 /// A new connection that must succeed, and the certificate that it was shown.
@@ -206,7 +214,8 @@ on_both_databases! {
 
     async fn no_log_level_tells_a_secret(database) {
         let (okta, ldap) = (Oidc::issuer().await, Ldap::shared());
-        let setup = Setup::new(database).config("[log]\nlevel = \"trace\"\n[dialect.croit]\n[[source]]\nname = \"local\"\ntype = \"local\"");
+        let setup = Setup::new(database).config("[log]\nlevel = \"trace\"\n[dialect.croit]");
+        let setup = setup.config("[[source]]\nname = \"local\"\ntype = \"local\"");
         let server = setup.ldap("corp", &ldap, "").okta("okta", &okta, "").start().await;
         let client = server.client_add(&ALL).await;
         server.user_add("anna", PASSWORD, &[]).await;
@@ -266,7 +275,8 @@ on_both_databases! {
         let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         let head = format!(
-            "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+            "POST /oauth2/token HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
             client.basic(),
             body.len()
         );
