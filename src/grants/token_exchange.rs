@@ -37,7 +37,9 @@ pub async fn grant(app: &App, caller: &Caller, mut asked: Asked, subject_token: 
         app.refusals.record(refusal_record(caller, "unauthorized_client", asked.now).source(name.as_str()));
         return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not exchange tokens of this issuer"));
     }
-    match oidc.verify(&token, Purpose::Exchange).await {
+    let verified = oidc.verify(&token, Purpose::Exchange).await;
+    verified.count(name);
+    match verified {
         Authentication::Authenticated(identity) => {
             let issued = sign_in::complete(app, caller, asked, *identity, GrantType::TokenExchange).await;
             if matches!(&issued, Err(error) if error.code == ErrorCode::InvalidGrant) {
