@@ -12,8 +12,12 @@
 mod harness;
 
 mod config_mistakes;
+mod directory_is_down;
+mod directory_refuses;
+mod groups_become_roles;
 mod house_rules;
 mod okta_rotates_its_keys;
+mod person_signs_in_through_ldap;
 mod service_gets_its_own_token;
 mod testing_ground;
 mod wire_errors;
