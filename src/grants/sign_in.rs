@@ -301,7 +301,10 @@ impl NewSignIn {
         lifetimes: Lifetimes,
     ) -> NewSignIn {
         let now = asked.now;
-        let audit = of_caller(Record::ok(Event::SignIn, now), caller).source(identity.source.as_str());
+        let grant_id = time_ordered(now);
+        let detail =
+            serde_json::json!({ "grant_id": grant_id, "roles": roles, "rules": evaluation.rule_ids(), "dropped": evaluation.dropped });
+        let audit = of_caller(Record::ok(Event::SignIn, now), caller).source(identity.source.as_str()).detail(detail);
         NewSignIn {
             identity: identity.clone(),
             first_source: app.sources.first_name().to_owned(),
@@ -309,7 +312,7 @@ impl NewSignIn {
             record: GrantRecord::of(identity, evaluation, roles, &identity.username),
             scope: scope.to_string(),
             audience: serde_json::Value::from(asked.audience.clone()).to_string(),
-            grant_id: time_ordered(now),
+            grant_id,
             family_id: can_refresh.then(|| time_ordered(now)),
             lifetimes,
             audit,
@@ -370,8 +373,7 @@ impl NewSignIn {
                 },
             )?;
         }
-        let detail = serde_json::json!({ "grant_id": self.grant_id, "roles": self.record.roles, "rules": self.record.rules });
-        audit::insert(tx, &self.audit.account(&account.id).username(&account.username).detail(detail))?;
+        audit::insert(tx, &self.audit.account(&account.id).username(&account.username))?;
         Ok(Written::Signed(Box::new(account)))
     }
 
