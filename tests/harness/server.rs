@@ -165,7 +165,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert_eq!(rows.len(), count, "{query}: {rows:#?}");
+        assert_eq!(rows.len(), count, "{query}: {rows:#?}\nthe whole audit: {:#?}", self.rows("SELECT * FROM audit_records ORDER BY id"));
         rows
     }
 

@@ -88,7 +88,7 @@ on_both_databases! {
     async fn a_deny_keeps_people_out_or_takes_roles_away(database) {
         let mapping = format!(
             "[mapping.defaults]\nlab = [\"person\"]\n{}{}\n\
-             [[mapping.deny]]\nid = \"leavers\"\nmatch.cn = \"Leavers\"\nunder = \"{GROUPS}\"\neffect = \"login\"\n\
+             [[mapping.deny]]\nid = \"former-staff\"\nmatch.cn = \"Leavers\"\nunder = \"{GROUPS}\"\neffect = \"login\"\n\
              [[mapping.deny]]\nid = \"no-writers\"\nmatch.dn = \"cn=ceph-admins,{GROUPS}\"\neffect = \"roles\"\nroles = [\"*:write\", \"person\"]\n",
             rule("app-team1-write", "\"disk:write\", \"disk:read\"", ""),
             rule("leavers", "\"former\"", ""),
@@ -98,7 +98,7 @@ on_both_databases! {
         assert_eq!(roles_of(&server, &client, "bob").await, ["disk:read", "disk:write", "person"]);
         assert_eq!(roles_of(&server, &client, "alice").await, ["disk:read"], "a deny of roles comes after rules and defaults");
         let denials = denials(&server, 1).await;
-        assert!(denials[0].to_string().contains("leavers"), "{denials:?}");
+        assert!(denials[0].to_string().contains("former-staff"), "{denials:?}");
         assert_eq!(server.rows("SELECT username FROM accounts WHERE source = 'lab' ORDER BY username"), ["alice", "bob"]);
     }
 
@@ -167,7 +167,7 @@ on_both_databases! {
         let person = ldap.add_person(&["app-team1-write"]);
         let inner = ldap.add_group(&[&person.dn]);
         let outer = ldap.add_group(&[&Ldap::group_dn(&inner)]);
-        let near = format!("{}x", &inner[..inner.len() - 1]);
+        let near = format!("{inner}x");
         let mapping = format!(
             "[mapping.defaults]\nlab = [\"person\"]\n{}{}{}{TEAMS}\n\
              [[mapping.deny]]\nid = \"no-secrets\"\nmatch.dn = \"cn={inner},{GROUPS}\"\neffect = \"roles\"\nroles = [\"secret\"]\n\
