@@ -44,7 +44,12 @@ impl Attempt {
     /// Counted. One text for every reason.
     pub fn refused(self, app: &App, caller: &Caller, login: &str, refusal: &Refusal, now: i64) -> OAuth2Error {
         crate::metrics::sign_in_refused(refusal.reason.as_str());
-        app.refusals.record(refusal_record(caller, refusal.reason.as_str(), now).username(login).detail(refusal.detail.as_str().into()));
+        let detail = serde_json::json!({ "detail": refusal.detail, "subject": refusal.subject });
+        let record = refusal_record(caller, refusal.reason.as_str(), now).username(login).detail(detail);
+        app.refusals.record(match &refusal.source {
+            Some(source) => record.source(source.as_str()),
+            None => record,
+        });
         OAuth2Error::invalid_grant()
     }
 
