@@ -4,6 +4,7 @@
 //! would stop everything else; here it meets a full queue, and whoever is turned away hears 503 with Retry-After.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -32,6 +33,7 @@ pub enum HasherError {
 #[derive(Debug)]
 pub struct Hasher {
     queue: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
 }
 
 enum Job {
@@ -47,12 +49,17 @@ impl Hasher {
     /// Errors: the operating system gives no thread.
     pub fn new(config: &Accounts) -> io::Result<Hasher> {
         let (queue, jobs) = sync_channel(config.password_queue);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let (jobs, waiting) = (Arc::new(Mutex::new(jobs)), Arc::new(AtomicUsize::new(0)));
         for n in 0..config.password_threads.max(1) {
-            let jobs = jobs.clone();
-            thread::Builder::new().name(format!("password-{n}")).spawn(move || work(&jobs))?;
+            let (jobs, waiting) = (jobs.clone(), waiting.clone());
+            thread::Builder::new().name(format!("password-{n}")).spawn(move || work(&jobs, &waiting))?;
         }
-        Ok(Hasher { queue })
+        Ok(Hasher { queue, waiting })
+    }
+
+    /// How many jobs wait for a thread now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether `password` is the one behind `stored`, a PHC string.
@@ -72,10 +79,14 @@ impl Hasher {
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, HashError>>) -> Job) -> Result<T, HasherError> {
         let (sender, answer) = oneshot::channel();
-        match self.queue.try_send(job(sender)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(HasherError::Busy),
-            Err(TrySendError::Disconnected(_)) => return Err(HasherError::Stopped),
+        // Counted before it is sent, since a thread may take it at once.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Err(refused) = self.queue.try_send(job(sender)) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(match refused {
+                TrySendError::Full(_) => HasherError::Busy,
+                TrySendError::Disconnected(_) => HasherError::Stopped,
+            });
         }
         Ok(answer.await.map_err(|_| HasherError::Stopped)??)
     }
@@ -86,11 +97,12 @@ pub fn hash_now(password: &Secret) -> Result<String, HashError> {
     argon::hash(password, &mut Memory::default())
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
     let mut memory = Memory::default();
     loop {
         // The lock is held while waiting for a job, never while working on one.
         let Ok(Ok(job)) = jobs.lock().map(|jobs| jobs.recv()) else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
         job.run(&mut memory);
     }
 }
@@ -151,6 +163,7 @@ mod tests {
         for job in waiting {
             job.await.unwrap();
         }
+        assert_eq!(hasher.waiting(), 0);
         assert!(hasher.hash(&password).await.is_ok(), "room again");
     }
 

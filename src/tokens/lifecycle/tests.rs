@@ -22,8 +22,8 @@ struct House {
 
 fn house() -> House {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = Config::default();
-    config.database = Database { url: Secret::new(format!("sqlite:{}", folder.path().join("test.db").display())), ..Default::default() };
+    let database = Database { url: Secret::new(format!("sqlite:{}", folder.path().join("test.db").display())), ..Database::default() };
+    let config = Config { database, ..Config::default() };
     let storage = Storage::open(&config.database).unwrap();
     storage.migrate().unwrap();
     let (clock, hand) = Clock::manual(1_800_000_000);
