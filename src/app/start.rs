@@ -1,6 +1,6 @@
 //! Putting the parts together at start.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::{App, Throttles};
 use crate::clients::{self, Registry, declared};
@@ -89,7 +89,6 @@ impl App {
             rules,
             hasher,
             follower,
-            looked_for_keys: Mutex::new(None),
         })
     }
 }
