@@ -1,13 +1,12 @@
 //! A try with a password, and what is written down when it fails.
 
-use std::net::IpAddr;
-
 use unicode_normalization::UnicodeNormalization;
 
 use super::Caller;
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::identity::{Outage, Refusal};
+use crate::limits::network;
 use crate::oauth2::OAuth2Error;
 
 /// One try with a password, counted before the source is asked, so that many at once cannot slip past the throttle.
@@ -65,17 +64,6 @@ impl Attempt {
 fn fold(login: &str) -> String {
     let folded: String = login.nfkc().flat_map(char::to_lowercase).collect();
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The address that is throttled: for IPv6 the /64, since a subscriber has all of it.
-pub fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
 }
 
 pub fn unavailable(outage: Outage) -> OAuth2Error {
