@@ -7,7 +7,18 @@ use crate::harness::{Answer, Client, Database, Oidc, Server, Setup, on_both_data
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const PASSWORD: &str = "correct horse battery staple";
 const CLIENT: [&str; 12] = [
-    "--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token", "--grant", EXCHANGE, "--scope", "read", "--introspect", "any",
+    "--grant",
+    "client_credentials",
+    "--grant",
+    "password",
+    "--grant",
+    "refresh_token",
+    "--grant",
+    EXCHANGE,
+    "--scope",
+    "read",
+    "--introspect",
+    "any",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
