@@ -1,20 +1,34 @@
 //! `countersign check`: everything that `serve` would refuse, with file, line and mend; the expect cases of the mapping; and what
 //! declared clients would change. Nothing is written.
 
-use std::path::Path;
-
-use super::{CliError, print};
+use super::{CliError, log, print};
 use crate::app;
 use crate::clients::declared::{self, Declared};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::storage::Storage;
-use crate::tokens::kek::Kek;
+use crate::config::{Config, ConfigError, Problem};
+use crate::server;
+use crate::storage::{Storage, StorageError, keys};
+use crate::tokens::TokenError;
+use crate::tokens::kek::{self, Kek};
+use crate::tokens::keyring::Keyring;
 
 pub fn run(config: &Config, clock: &Clock) -> Result<(), CliError> {
     // `load` has read the file already; what is left are the rooms' own checks.
-    app::wire(config, clock, |_| None)?;
-    let declared = app::declared_clients(config)?;
+    let mut problems: Vec<Problem> = [log::check(&config.log), server::check(&config.server)].into_iter().filter_map(Result::err).collect();
+    let database = reach(config, &mut problems)?;
+    key(config, database.as_ref().ok(), clock.now(), &mut problems)?;
+    let ConfigError(mut mistakes) = config.locations.explain(problems);
+    if let Err(ConfigError(more)) = app::wire(config, clock, |_| None) {
+        mistakes.extend(more);
+    }
+    let declared = app::declared_clients(config).unwrap_or_else(|ConfigError(more)| {
+        mistakes.extend(more);
+        Vec::new()
+    });
+    if !mistakes.is_empty() {
+        return Err(ConfigError(mistakes).into());
+    }
+
     print("the configuration is valid")?;
     if config.mapping.expect.is_empty() {
         print("the mapping has no [[mapping.expect]] cases: add some, they are its unit tests")?;
@@ -24,24 +38,60 @@ pub fn run(config: &Config, clock: &Clock) -> Result<(), CliError> {
     for name in config.source_names() {
         print(&format!("source {name}"))?;
     }
-    match compare(config, declared) {
-        Ok(lines) => lines.iter().try_for_each(|line| print(line)),
-        Err(CliError::Config(problems)) => Err(problems.into()),
-        // The file can be right while the database is not there yet.
-        Err(reason) => print(&format!("declared clients were not compared: {reason}")),
+    match database {
+        Ok(storage) => compare(config, &storage, declared)?.iter().try_for_each(|line| print(line)),
+        Err(note) => print(&note),
+    }
+}
+
+/// The database, or a note why there is none to look into: the file can be right while the database is not there yet.
+fn reach(config: &Config, problems: &mut Vec<Problem>) -> Result<Result<Storage, String>, CliError> {
+    let opened = Storage::is_yet_to_be_made(&config.database).and_then(|yet| match yet {
+        true => Ok(Err("the database will be made at the first start".to_owned())),
+        false => {
+            let storage = Storage::open(&config.database)?;
+            let ready = storage.pending_migrations()?.is_empty();
+            let note = format!("{} will be migrated at the next start", storage.describe());
+            Ok(if ready { Ok(storage) } else { Err(note) })
+        }
+    });
+    match opened {
+        Ok(opened) => Ok(opened),
+        Err(reason @ StorageError::Unavailable(_)) => Ok(Err(format!("declared clients and keys were not compared: {reason}"))),
+        Err(StorageError::Invalid(reason)) => {
+            let key = if config.database.url_file.is_some() { "database.url_file" } else { "database.url" };
+            let reason = reason.strip_prefix("database.url: ").unwrap_or(&reason);
+            problems.push(Problem::new(key, reason));
+            Ok(Err(String::new()))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Whether the key-encryption key is there, is one, and opens what the database holds.
+fn key(config: &Config, storage: Option<&Storage>, now: i64, problems: &mut Vec<Problem>) -> Result<(), CliError> {
+    let path = match &config.keys {
+        keys if keys.encryption_key.is_some() => "keys.encryption_key",
+        keys if keys.encryption_key_file.is_some() => "keys.encryption_key_file",
+        _ => "keys",
+    };
+    let rows = storage.map(|storage| storage.read_blocking(keys::all)).transpose()?.unwrap_or_default();
+    if rows.is_empty() && kek::is_yet_to_be_made(config) {
+        return Ok(());
+    }
+    let opened = Kek::load(config, false).and_then(|kek| Keyring::build(&rows, &kek, &config.server.issuer(), now));
+    match opened {
+        Ok(_) => Ok(()),
+        Err(reason @ TokenError::Kek(_)) => {
+            problems.push(Problem::new(path, reason.to_string()));
+            Ok(())
+        }
+        Err(other) => Err(other.into()),
     }
 }
 
 /// What a start would change in the database.
-fn compare(config: &Config, declared: Vec<Declared>) -> Result<Vec<String>, CliError> {
-    if config.database.sqlite_path().is_some_and(|path| !Path::new(path).exists()) {
-        return Ok(vec!["the database will be made at the first start".to_owned()]);
-    }
-    let storage = Storage::open(&config.database)?;
-    if !storage.pending_migrations()?.is_empty() {
-        return Ok(vec![format!("{} will be migrated at the next start", storage.describe())]);
-    }
-    Kek::load(config, false)?;
+fn compare(config: &Config, storage: &Storage, declared: Vec<Declared>) -> Result<Vec<String>, CliError> {
     let difference = storage.read_blocking(|c| declared::difference(c, &declared))?;
     app::refuse_taken(config, &difference)?;
     let changes = [("added", difference.added), ("changed", difference.changed), ("removed", difference.removed)];

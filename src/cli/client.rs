@@ -63,7 +63,7 @@ pub enum SecretCommand {
 pub fn run(command: ClientCommand, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
     let now = clock.now();
     match command {
-        ClientCommand::Add(add) => self::add(*add, storage, now),
+        ClientCommand::Add(add) => self::add(*add, config, storage, now),
         ClientCommand::List { json } => list(storage, json),
         ClientCommand::Show { id, json } => show(storage, &id, json),
         ClientCommand::Remove { id } => {
@@ -94,9 +94,8 @@ pub fn run(command: ClientCommand, config: &Config, storage: &Storage, clock: &C
     }
 }
 
-fn add(add: Add, storage: &Storage, now: i64) -> Result<(), CliError> {
-    let settings = add.settings.into_client(&add.id)?;
-    admin::check(&settings).map_err(CliError::Said)?;
+fn add(add: Add, config: &Config, storage: &Storage, now: i64) -> Result<(), CliError> {
+    let settings = add.settings.into_client(&add.id, config)?;
     let id = settings.id.clone();
     let made = storage.write_blocking(move |tx| {
         admin::add(tx, &settings, false, now)?;

@@ -1,12 +1,12 @@
 //! The flags of `client add`: one for every key of `[[client]]`, or a file with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::CliError;
-use crate::config::{self, AuthMethod, Introspect, SigningAlgorithm, TokenFormat};
+use crate::config::{self, AuthMethod, Config, Introspect, Problem, SigningAlgorithm, TokenFormat};
 
 #[derive(Debug, Args)]
 pub struct Settings {
@@ -76,22 +76,22 @@ words!(Format => TokenFormat { Opaque = "opaque", Jwt = "jwt" });
 words!(Algorithm => SigningAlgorithm { Es256 = "ES256", Rs256 = "RS256", EdDsa = "EdDSA" });
 
 impl Settings {
-    /// The client that the flags or the file describe.
-    pub fn into_client(self, id: &str) -> Result<config::Client, CliError> {
-        if let Some(file) = self.from {
-            let wrong = |reason: String| CliError::Said(format!("{}: {reason}", file.display()));
-            let text = std::fs::read_to_string(&file).map_err(|reason| wrong(reason.to_string()))?;
-            let client: config::Client = toml::from_str(&text).map_err(|reason| wrong(reason.to_string()))?;
-            if !client.id.is_empty() && client.id != id {
-                return Err(wrong(format!("the file is about the client {}, not {id}", client.id)));
+    /// The client that the flags or the file describe. Errors: everything that is wrong with it, for a file with line and column.
+    pub fn into_client(self, id: &str, config: &Config) -> Result<config::Client, CliError> {
+        match &self.from {
+            Some(file) => from_file(file, id, config),
+            None => {
+                let client = self.from_flags(id);
+                let mistakes = mistakes(&client, config).into_iter().map(|p| format!("{}: {}", p.path, p.reason));
+                let mistakes: Vec<_> = mistakes.collect();
+                if mistakes.is_empty() { Ok(client) } else { Err(CliError::Said(mistakes.join("\n"))) }
             }
-            if client.secrets_file.is_some() {
-                return Err(wrong("secrets_file is for declared clients; the secret of this one is generated".to_owned()));
-            }
-            return Ok(config::Client { id: id.to_owned(), ..client });
         }
+    }
+
+    fn from_flags(self, id: &str) -> config::Client {
         let some = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
-        Ok(config::Client {
+        config::Client {
             id: id.to_owned(),
             secrets_file: None,
             public: self.public,
@@ -108,6 +108,58 @@ impl Settings {
             signing_algorithm: self.signing_algorithm.map(Into::into),
             jwt_claims: self.jwt_claims,
             access_lifetime: self.access_lifetime,
-        })
+        }
+    }
+}
+
+fn from_file(file: &Path, id: &str, config: &Config) -> Result<config::Client, CliError> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|reason| CliError::Said(format!("{name}: {reason}")))?;
+    let (read, locations) = config::read_client(&name, &text)?;
+    let mut problems = Vec::new();
+    if !read.id.is_empty() && read.id != id {
+        problems.push(Problem::new("id", format!("the file is about the client {}, not {id}", read.id)));
+    }
+    if read.secrets_file.is_some() {
+        problems.push(Problem::new("secrets_file", "this is for declared clients; the secret of this one is generated"));
+    }
+    let client = config::Client { id: id.to_owned(), ..read };
+    problems.extend(mistakes(&client, config));
+    if problems.is_empty() { Ok(client) } else { Err(locations.explain(problems).into()) }
+}
+
+/// What keys may not combine, and sources that are not configured.
+fn mistakes(client: &config::Client, config: &Config) -> Vec<Problem> {
+    let known = config.source_names();
+    let unknown = client.sources.iter().flatten().enumerate().filter(|(_, name)| !known.contains(name)).map(|(i, name)| {
+        Problem::new(format!("sources[{i}]"), format!("there is no source {name}; the configuration has {}", known.join(", ")))
+    });
+    config::check_client(client).into_iter().chain(unknown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_the_place_of_each_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.toml");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            from_file(&file, "app", &Config::default()).map_err(|error| error.to_string().replace(file.to_str().unwrap(), "app.toml"))
+        };
+        assert_eq!(read("grants = [\"password\"]\nsources = [\"local\"]\n").unwrap().id, "app");
+        for (text, said) in [
+            ("grants = [\n", "app.toml:"),
+            ("\ngrant = []\n", "app.toml:2:1: grant: unknown key, did you mean grants?"),
+            ("public = true\ngrants = [\"client_credentials\"]\n", "app.toml:2:11: grants[0]: a public client"),
+            ("sources = [\"local\", \"corp\"]\n", "app.toml:1:21: sources[1]: there is no source corp; the configuration has local"),
+            ("id = \"other\"\n", "app.toml:1:1: id: the file is about the client other, not app"),
+            ("secrets_file = \"x\"\n", "app.toml:1:1: secrets_file: this is for declared clients"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(said), "{error}");
+        }
     }
 }

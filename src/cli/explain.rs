@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::keys::when;
 use super::{CliError, open, print, print_json};
 use crate::app;
 use crate::clock::Clock;
@@ -31,11 +33,11 @@ pub struct Explain {
 
 pub fn run(explain: Explain, config: Config, clock: &Clock) -> Result<(), CliError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (facts, assigned, rules) = match &explain.claims {
+    let (facts, assigned, rules, origin) = match &explain.claims {
         Some(file) => {
             let (sources, rules) = app::wire(&config, clock, |_| None)?;
             sources.find(&explain.source).ok_or_else(|| unknown(&config, &explain.source))?;
-            (Facts { groups: Vec::new(), claims: read(file)? }, Vec::new(), rules)
+            (Facts { groups: Vec::new(), claims: read(file)? }, Vec::new(), rules, Origin::File(file.display().to_string()))
         }
         None => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -44,8 +46,9 @@ pub fn run(explain: Explain, config: Config, clock: &Clock) -> Result<(), CliErr
             let make = |name| storage.as_ref().map(|(storage, hasher)| Local::new(name, storage.clone(), hasher.clone(), clock.clone()));
             let (sources, rules) = app::wire(&config, clock, make)?;
             let source = sources.find(&explain.source).ok_or_else(|| unknown(&config, &explain.source))?;
+            let asked_at = clock.now();
             match runtime.block_on(source.lookup(&explain.user)) {
-                Authentication::Authenticated(identity) => (identity.facts, identity.assigned_roles, rules),
+                Authentication::Authenticated(identity) => (identity.facts, identity.assigned_roles, rules, Origin::Asked(when(asked_at))),
                 Authentication::Refused(refusal) => {
                     let reason = refusal.reason.as_str();
                     return Err(CliError::Said(format!("{} in {}: {reason}: {}", explain.user, explain.source, refusal.detail)));
@@ -56,7 +59,32 @@ pub fn run(explain: Explain, config: Config, clock: &Clock) -> Result<(), CliErr
     };
     let evaluation = rules.explain(&explain.source, &facts, &assigned).map_err(|reason| CliError::Said(reason.to_string()))?;
     let explanation = Explanation::new(&explain.source, &explain.user, evaluation);
-    if explain.json { print_json(&explanation) } else { print(explanation.to_string().trim_end()) }
+    if explain.json {
+        return print_json(&Dated { explanation, origin });
+    }
+    print(explanation.to_string().trim_end())?;
+    match origin {
+        Origin::Asked(at) => print(&format!("asked now, {at}")),
+        Origin::File(file) => print(&format!("claims from {file}")),
+    }
+}
+
+/// How old the data is.
+#[derive(Serialize)]
+enum Origin {
+    /// The source was asked, at this time.
+    #[serde(rename = "asked_at")]
+    Asked(String),
+    #[serde(rename = "claims_from")]
+    File(String),
+}
+
+#[derive(Serialize)]
+struct Dated {
+    #[serde(flatten)]
+    explanation: Explanation,
+    #[serde(flatten)]
+    origin: Origin,
 }
 
 fn is_local(config: &Config, name: &str) -> bool {

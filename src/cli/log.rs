@@ -18,6 +18,11 @@ pub fn init(log: &config::Log) -> Result<(), Problem> {
     started.map_err(|error| Problem::new("log", format!("logging cannot be started: {error}")))
 }
 
+/// What [`init`] would refuse: for `check`.
+pub fn check(log: &config::Log) -> Result<(), Problem> {
+    filter(&log.level).map(|_| ())
+}
+
 /// A filter such as `info` or `info,countersign::identity=debug`.
 fn filter(level: &str) -> Result<EnvFilter, Problem> {
     let problem = |reason: String| {

@@ -110,8 +110,8 @@ fn run(command: Command, config: Config) -> Result<(), CliError> {
     }
 }
 
-/// Opens the database, which must be migrated already unless it is new: a command must not migrate it under a running server of
-/// another version.
+/// Opens the database, which must be migrated already: a command must not migrate it under a running server of another version. A
+/// new one is brought to life by `serve` or `migrate` alone.
 fn open(config: &Config) -> Result<Storage, CliError> {
     let storage = Storage::open(&config.database)?;
     let pending = storage.pending_migrations()?;

@@ -1,7 +1,10 @@
 //! `countersign revoke`: ends what was issued, by what it has in common. Durable when the command returns; every node that follows
 //! the feed refuses within a second.
 
+use std::io::BufRead;
+
 use clap::Args;
+use zeroize::Zeroizing;
 
 use super::{CliError, print};
 use crate::app;
@@ -20,7 +23,8 @@ use crate::tokens::revocation::Kind;
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Revoke {
-    /// One access or refresh token; a refresh token takes its whole grant with it
+    /// One access or refresh token; a refresh token takes its whole grant with it. `-` reads it from standard input, since arguments
+    /// show in the list of processes
     #[arg(long, value_name = "TOKEN")]
     token: Option<Secret>,
     /// One sign-in and everything issued because of it
@@ -43,7 +47,7 @@ pub struct Revoke {
 pub fn run(revoke: Revoke, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
     let now = clock.now();
     let (kind, value) = match revoke {
-        Revoke { token: Some(token), .. } => return one(&token, config, storage, now),
+        Revoke { token: Some(token), .. } => return one(&whole(token)?, config, storage, now),
         Revoke { grant: Some(id), .. } => {
             let found = storage.read_blocking(|c| grants::find(c, &id))?;
             found.ok_or_else(|| CliError::Said(format!("there is no grant {id}, or all of it has expired")))?;
@@ -52,17 +56,20 @@ pub fn run(revoke: Revoke, config: &Config, storage: &Storage, clock: &Clock) ->
         Revoke { subject: Some(subject), .. } => (
             Kind::Subject,
             storage.read_blocking(|c| subject_of(c, &subject))?.ok_or_else(|| {
-                CliError::Said(format!("{subject} is no username, account id or client; see countersign user list and client list"))
+                CliError::Said(format!("{subject} is no account or client; see countersign user list and countersign client list"))
             })?,
         ),
         Revoke { client: Some(id), .. } => {
-            // A client that is gone may have left tokens behind on other nodes' clocks; ending them is never wrong.
+            // A client that is gone may have left tokens behind; ending them is never wrong.
+            if storage.read_blocking(|c| clients::find(c, &id))?.is_none() {
+                print(&format!("there is no client {id} now; this ends what may be left of it"))?;
+            }
             (Kind::Client, id)
         }
         Revoke { source: Some(name), .. } => {
             if !config.source_names().contains(&name) {
                 let known = config.source_names().join(", ");
-                return Err(CliError::Said(format!("there is no source {name}; the configuration has {known}")));
+                print(&format!("there is no source {name} now (the configuration has {known}); this ends what may be left of it"))?;
             }
             (Kind::Source, name)
         }
@@ -76,10 +83,25 @@ pub fn run(revoke: Revoke, config: &Config, storage: &Storage, clock: &Clock) ->
     print(&format!("revoked {shown}, revocation {n}"))
 }
 
+/// The token itself, or the first line of standard input for `-`.
+fn whole(token: Secret) -> Result<Secret, CliError> {
+    if token.expose() != "-" {
+        return Ok(token);
+    }
+    let mut line = Zeroizing::new(String::new());
+    std::io::stdin().lock().read_line(&mut line).map_err(|reason| CliError::Said(format!("cannot read standard input: {reason}")))?;
+    match line.trim() {
+        "" => Err(CliError::Said("there is no token on standard input".to_owned())),
+        token => Ok(Secret::new(token)),
+    }
+}
+
 /// The account id or client id that somebody means by `subject`.
 fn subject_of(c: &mut Connection, subject: &str) -> Result<Option<String>, StorageError> {
-    if AccountId::has_form(subject) {
-        return Ok(Some(subject.to_owned()));
+    if AccountId::has_form(subject)
+        && let Some(account) = accounts::find(c, subject)?
+    {
+        return Ok(Some(account.id));
     }
     if let Some(account) = accounts::find_by_username(c, subject)? {
         return Ok(Some(account.id));

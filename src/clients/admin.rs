@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::{Event, Record};
 use crate::config;
+use crate::oauth2::Secret;
 use crate::oauth2::secret::{fill_random, hex};
-use crate::oauth2::{ClientId, Secret};
 use crate::storage::clients::{NewClient, SecretRow};
 use crate::storage::{Connection, StorageError, audit, clients, feed};
 use crate::tokens::CLOCK_MARGIN;
@@ -80,15 +80,6 @@ fn generate() -> NewSecret {
     let mut id = [0u8; 8];
     fill_random(&mut id);
     NewSecret { id: hex(&id), secret: Secret::generate(SECRET_PREFIX) }
-}
-
-/// The checks that the configuration makes of a declared client, for one that comes from the command line.
-pub fn check(settings: &config::Client) -> Result<(), String> {
-    ClientId::check(&settings.id).map_err(str::to_owned)?;
-    match config::check_client(settings).into_iter().next() {
-        None => Ok(()),
-        Some(problem) => Err(format!("{}: {}", problem.path, problem.reason)),
-    }
 }
 
 pub(super) fn to_json(settings: &config::Client) -> Result<String, StorageError> {

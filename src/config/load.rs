@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::location::{ConfigError, Locations, Problem, line_and_column};
-use super::{Config, Croit, environment, paths, read, validate};
+use super::{Client, Config, Croit, environment, paths, read, validate};
 
 /// Where the configuration stands if no file is named.
 const DEFAULT_FILE: &str = "config/countersign.toml";
@@ -75,6 +76,23 @@ pub fn parse(file: Option<File>, variables: impl IntoIterator<Item = (OsString, 
         return Err(locations.explain(problems));
     }
     Ok(Config { locations, ..config })
+}
+
+/// One client from the text of a file with the keys of `[[client]]`, and where they stand: for the command line. `name` is the file's
+/// name in messages. Errors: keys and types; what keys may combine is [`super::check_client`]'s.
+pub fn read_client(name: &str, text: &str) -> Result<(Client, Locations), ConfigError> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(syntax(name, text, &errors));
+    }
+    let root = root.into_inner();
+    let locations = Locations::of(Some(name), text, &root);
+    let mut mistakes = Vec::new();
+    let client = read::settle("", Spanned::new(0..text.len(), DeValue::Table(root)), &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(locations.explain(mistakes.into_iter().map(Problem::from).collect()));
+    }
+    Ok((client, locations))
 }
 
 /// The section, or the item of a list, that a path belongs to.

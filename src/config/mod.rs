@@ -38,7 +38,7 @@ pub use database::{Database, sqlite_path};
 pub use dialect::{Croit, Dialects};
 pub use keys::Keys;
 pub use limits::{Limits, Rate};
-pub use load::{File, load, parse};
+pub use load::{File, load, parse, read_client};
 pub use location::{ConfigError, Locations, Problem};
 pub use log::{Log, LogFormat};
 pub use mapping::{Deny, Effect, Expect, Mapping, Match, Rule};

@@ -154,7 +154,7 @@ fn source(path: &str, mut value: Spanned<DeValue<'_>>, mistakes: &mut Vec<Mistak
 }
 
 /// Reads a `T`, dropping each key that is a mistake after reporting it. Ends, since every round has a key less.
-fn settle<T: DeserializeOwned + Default>(path: &str, mut value: Spanned<DeValue<'_>>, mistakes: &mut Vec<Mistake>) -> T {
+pub(super) fn settle<T: DeserializeOwned + Default>(path: &str, mut value: Spanned<DeValue<'_>>, mistakes: &mut Vec<Mistake>) -> T {
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(ValueDeserializer::from(value.clone())) {
             Ok(read) => return read,

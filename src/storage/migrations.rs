@@ -15,7 +15,8 @@ const LOCK: i64 = 0x636f_756e_7465_7273;
 
 /// Runs what is missing and answers the names.
 pub(super) fn run(connection: &mut Connection) -> Result<Vec<String>, StorageError> {
-    locked(connection, |tx| {
+    begin_locked(connection)?;
+    transaction::finish(connection, |tx| {
         let missing = missing(tx)?;
         let names = missing.iter().map(|migration| migration.name().to_string()).collect();
         tx.run_pending_migrations(MIGRATIONS).map_err(failed)?;
@@ -24,24 +25,28 @@ pub(super) fn run(connection: &mut Connection) -> Result<Vec<String>, StorageErr
     })
 }
 
-/// The names of what is missing.
+/// The names of what is missing. To ask diesel is to make its table: that is rolled back.
 pub(super) fn pending(connection: &mut Connection) -> Result<Vec<String>, StorageError> {
-    locked(connection, |tx| Ok(missing(tx)?.iter().map(|migration| migration.name().to_string()).collect()))
+    begin_locked(connection)?;
+    let missing = missing(connection);
+    transaction::abandon(connection);
+    Ok(missing?.iter().map(|migration| migration.name().to_string()).collect())
 }
 
 /// Two nodes that start together migrate one after the other: SQLite has one writer anyway, PostgreSQL has advisory locks.
-fn locked<T>(connection: &mut Connection, work: impl FnOnce(&mut Connection) -> Result<T, StorageError>) -> Result<T, StorageError> {
+fn begin_locked(connection: &mut Connection) -> Result<(), StorageError> {
     if let Connection::Postgres(c) = connection {
         // A migration may take its time, and so may the wait for another node's.
         c.batch_execute("SET statement_timeout = '10min'; SET lock_timeout = '10min'; SET idle_in_transaction_session_timeout = 0")?;
     }
     transaction::begin(connection, Purpose::Write)?;
-    transaction::finish(connection, |tx| {
-        if let Connection::Postgres(c) = tx {
-            c.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))?;
-        }
-        work(tx)
-    })
+    if let Connection::Postgres(c) = connection
+        && let Err(error) = c.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"))
+    {
+        transaction::abandon(connection);
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 fn missing(tx: &mut Connection) -> Result<Vec<Box<dyn Migration<MultiBackend>>>, StorageError> {

@@ -98,6 +98,14 @@ impl Storage {
         Ok(Storage(Arc::new(Inner { connector, pool, writer, permits, acquire_timeout, pool_size })))
     }
 
+    /// Whether the database is a SQLite file that is not there yet.
+    pub fn is_yet_to_be_made(config: &config::Database) -> Result<bool, StorageError> {
+        match Target::parse(&config.url, config.acquire_timeout)? {
+            Target::Sqlite(path) => Ok(!path.exists()),
+            Target::Postgres { .. } => Ok(false),
+        }
+    }
+
     /// Runs the migrations that are missing and answers their names. Safe to call on several nodes at once. A database with
     /// migrations that this program does not know is [`StorageError::Invalid`].
     pub fn migrate(&self) -> Result<Vec<String>, StorageError> {

@@ -41,14 +41,13 @@ impl Kek {
         if let Some(file) = &keys.encryption_key_file {
             return Kek::read(file);
         }
-        let Some(database) = config.database.sqlite_path() else {
+        let Some(file) = made_file(config) else {
             return Err(TokenError::Kek(
                 "PostgreSQL needs one that all nodes share: set keys.encryption_key_file or COUNTERSIGN_KEYS__ENCRYPTION_KEY \
                  (make it with: head -c 32 /dev/urandom | base64)"
                     .to_owned(),
             ));
         };
-        let file = beside(database);
         match file.try_exists() {
             Ok(true) => Kek::read(&file),
             Ok(false) if create => Kek::create(&file),
@@ -126,8 +125,16 @@ impl Kek {
     }
 }
 
-fn beside(database: &str) -> PathBuf {
-    Path::new(database).parent().unwrap_or(Path::new("")).join("key-encryption-key")
+/// Whether no key is configured and the first start makes one.
+pub fn is_yet_to_be_made(config: &Config) -> bool {
+    let configured = config.keys.encryption_key.is_some() || config.keys.encryption_key_file.is_some();
+    !configured && made_file(config).is_some_and(|file| matches!(file.try_exists(), Ok(false)))
+}
+
+/// The file beside a SQLite database that holds the key where none is configured.
+fn made_file(config: &Config) -> Option<PathBuf> {
+    let database = config.database.sqlite_path()?;
+    Some(Path::new(database).parent().unwrap_or(Path::new("")).join("key-encryption-key"))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 #[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
+mod check_finds_what_stops_serve;
+mod command_line_asks_twice;
 mod config_mistakes;
 mod confused_tokens;
 mod croit_clients_log_in;
