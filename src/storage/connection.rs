@@ -118,6 +118,9 @@ struct JournalMode {
 }
 
 /// Makes the folder (0700) and the file (0600) where they are missing. SQLite gives its log the mode of the file.
+///
+/// A file that exists is never opened here: to close it again would drop every lock that this process has on it (POSIX locks belong
+/// to the process), and the next command beside the server would take itself for the last one and delete the log under the server.
 fn create_private(path: &Path) -> Result<(), String> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new()
@@ -126,11 +129,8 @@ fn create_private(path: &Path) -> Result<(), String> {
             .create(folder)
             .map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     }
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(|_| ())
-        .map_err(|e| format!("cannot open the file for writing: {e}"))
+    match std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(format!("cannot make the file: {e}")),
+        _ => Ok(()),
+    }
 }
