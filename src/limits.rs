@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,17 @@ const SHARDS: usize = 16;
 const SLOTS: u32 = 64;
 /// Keys compared when one must go.
 const DRAWN: usize = 16;
+
+/// The key of an address: for IPv6 the /64, since a subscriber has all of it.
+pub fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
 
 /// Counts events by key, for one rate.
 #[derive(Debug)]
@@ -284,6 +296,14 @@ mod tests {
             assert!(shard.entries.iter().enumerate().all(|(place, entry)| shard.places[&entry.key] == place));
         }
         assert_eq!(throttle.check_at("victim", SECOND * 330), Ok(()));
+    }
+
+    #[test]
+    fn a_subscriber_is_one_key() {
+        let key = |address: &str| network(address.parse().unwrap());
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), "192.0.2.1");
     }
 
     #[test]

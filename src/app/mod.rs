@@ -2,11 +2,11 @@
 
 mod start;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use start::StartError;
-pub use start::{declared_clients, open_keys, wire};
+pub use start::{declared_clients, open_keys, refuse_taken, wire};
 
 use crate::clients::{self, Client, Credentials, Registry};
 use crate::clock::Clock;
@@ -37,8 +37,6 @@ pub struct App {
     pub throttles: Throttles,
     pub refusals: Refusals,
     follower: Follower,
-    /// When a key id that nobody knows last made us look.
-    looked_for_keys: Mutex<Option<Instant>>,
 }
 
 /// The throttles of `[limits]`.
@@ -81,16 +79,10 @@ impl App {
         clients::authenticate(&self.clients, presented, self.clock.now()).ok_or_else(OAuth2Error::invalid_client)
     }
 
-    /// Looks once for a key that a token names and this node does not know. At most one look a second, so that made-up ids cost
-    /// nothing: a sealing key waits longer than that before its first use.
+    /// Looks for a key that a token names and this node does not know. Made-up ids share the looks, which are spaced.
+    ///
+    /// Errors: 503, never "no such key" while that is not known.
     pub async fn look_for_new_keys(&self) -> Result<(), OAuth2Error> {
-        {
-            let mut last = self.looked_for_keys.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|then| Clock::since(then) < Duration::from_secs(1)) {
-                return Ok(());
-            }
-            *last = Some(Clock::monotonic());
-        }
         self.catch_up().await
     }
 

@@ -90,7 +90,19 @@ Outcome {
 }
 }
 
-/// One record of the trail. It never holds a password, secret or token.
+/// Longest text of a field, in bytes: strangers write some of them, and the trail is kept for long.
+const LONGEST: usize = 256;
+/// Longest detail in words, in bytes.
+const LONGEST_DETAIL: usize = 1024;
+
+/// The beginning of `text`, at most `limit` bytes of it. NUL is replaced, which PostgreSQL cannot store.
+fn cut(text: impl Into<String>, limit: usize) -> String {
+    let mut text = text.into();
+    text.truncate(text.floor_char_boundary(limit));
+    if text.contains('\0') { text.replace('\0', "?") } else { text }
+}
+
+/// One record of the trail. It never holds a password, secret or token. Texts are cut to 256 bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
     /// Begins with the time, so ids sort by age.
@@ -121,12 +133,12 @@ impl Record {
 
     /// A record of something that was refused, and why, as a code.
     pub fn refused(event: Event, now: i64, reason: impl Into<String>) -> Record {
-        Record { reason: Some(reason.into()), ..Record::new(event, Outcome::Refused, now) }
+        Record::new(event, Outcome::Refused, now).reason(reason)
     }
 
     /// A record of something that could not be decided, and why.
     pub fn error(event: Event, now: i64, reason: impl Into<String>) -> Record {
-        Record { reason: Some(reason.into()), ..Record::new(event, Outcome::Error, now) }
+        Record::new(event, Outcome::Error, now).reason(reason)
     }
 
     fn new(event: Event, outcome: Outcome, now: i64) -> Record {
@@ -147,22 +159,22 @@ impl Record {
     }
 
     pub fn client(mut self, client_id: impl Into<String>) -> Record {
-        self.client_id = Some(client_id.into());
+        self.client_id = Some(cut(client_id, LONGEST));
         self
     }
 
     pub fn account(mut self, account_id: impl Into<String>) -> Record {
-        self.account_id = Some(account_id.into());
+        self.account_id = Some(cut(account_id, LONGEST));
         self
     }
 
     pub fn username(mut self, username: impl Into<String>) -> Record {
-        self.username = Some(username.into());
+        self.username = Some(cut(username, LONGEST));
         self
     }
 
     pub fn source(mut self, source: impl Into<String>) -> Record {
-        self.source = Some(source.into());
+        self.source = Some(cut(source, LONGEST));
         self
     }
 
@@ -172,7 +184,7 @@ impl Record {
     }
 
     pub fn reason(mut self, reason: impl Into<String>) -> Record {
-        self.reason = Some(reason.into());
+        self.reason = Some(cut(reason, LONGEST));
         self
     }
 
@@ -182,7 +194,10 @@ impl Record {
     }
 
     pub fn detail(mut self, detail: Value) -> Record {
-        self.detail = detail;
+        self.detail = match detail {
+            Value::String(text) => Value::String(cut(text, LONGEST_DETAIL)),
+            detail => detail,
+        };
         self
     }
 }
@@ -196,5 +211,16 @@ mod tests {
         assert!(Event::ALL.iter().all(|event| Event::parse(event.as_str()) == Some(*event)));
         assert!(Outcome::ALL.iter().all(|outcome| Outcome::parse(outcome.as_str()) == Some(*outcome)));
         assert_eq!(serde_json::to_value(Event::SignInRefused).unwrap(), "sign_in_refused");
+    }
+
+    #[test]
+    fn texts_of_strangers_are_cut_between_characters() {
+        let long = format!("a{}", "é".repeat(5_000));
+        let record = Record::refused(Event::SignInRefused, 0, &long).client(&long).username(&long).source(&long);
+        for text in [&record.reason, &record.client_id, &record.username, &record.source] {
+            assert_eq!(text.as_ref().unwrap().len(), 255);
+        }
+        assert_eq!(record.detail(long.into()).detail.as_str().unwrap().len(), 1023);
+        assert_eq!(Record::ok(Event::SignIn, 0).username("a\0b").username.unwrap(), "a?b");
     }
 }

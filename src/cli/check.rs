@@ -26,6 +26,7 @@ pub fn run(config: &Config, clock: &Clock) -> Result<(), CliError> {
     }
     match compare(config, declared) {
         Ok(lines) => lines.iter().try_for_each(|line| print(line)),
+        Err(CliError::Config(problems)) => Err(problems.into()),
         // The file can be right while the database is not there yet.
         Err(reason) => print(&format!("declared clients were not compared: {reason}")),
     }
@@ -33,8 +34,7 @@ pub fn run(config: &Config, clock: &Clock) -> Result<(), CliError> {
 
 /// What a start would change in the database.
 fn compare(config: &Config, declared: Vec<Declared>) -> Result<Vec<String>, CliError> {
-    let path = config.database.url.expose().strip_prefix("sqlite:");
-    if path.is_some_and(|path| !Path::new(path).exists()) {
+    if config.database.sqlite_path().is_some_and(|path| !Path::new(path).exists()) {
         return Ok(vec!["the database will be made at the first start".to_owned()]);
     }
     let storage = Storage::open(&config.database)?;
@@ -43,6 +43,7 @@ fn compare(config: &Config, declared: Vec<Declared>) -> Result<Vec<String>, CliE
     }
     Kek::load(config, false)?;
     let difference = storage.read_blocking(|c| declared::difference(c, &declared))?;
+    app::refuse_taken(config, &difference)?;
     let changes = [("added", difference.added), ("changed", difference.changed), ("removed", difference.removed)];
     let lines =
         changes.into_iter().flat_map(|(what, ids)| ids.into_iter().map(move |id| format!("the declared client {id} will be {what}")));

@@ -17,5 +17,5 @@ async fn answer(request: &Request) -> Result<Answer, OAuth2Error> {
         .response
         .to_json()
         .map_err(|reason| OAuth2Error::new(ErrorCode::ServerError, "the answer could not be written").because(reason))?;
-    Ok(reply::json(body))
+    Ok(reply::token(body))
 }

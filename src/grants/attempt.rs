@@ -1,13 +1,12 @@
 //! A try with a password, and what is written down when it fails.
 
-use std::net::IpAddr;
-
 use unicode_normalization::UnicodeNormalization;
 
 use super::Caller;
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::identity::{Outage, Refusal};
+use crate::limits::network;
 use crate::oauth2::OAuth2Error;
 
 /// One try with a password, counted before the source is asked, so that many at once cannot slip past the throttle.
@@ -44,7 +43,12 @@ impl Attempt {
     /// Counted. One text for every reason.
     pub fn refused(self, app: &App, caller: &Caller, login: &str, refusal: &Refusal, now: i64) -> OAuth2Error {
         crate::metrics::sign_in_refused(refusal.reason.as_str());
-        app.refusals.record(refusal_record(caller, refusal.reason.as_str(), now).username(login).detail(refusal.detail.as_str().into()));
+        let detail = serde_json::json!({ "detail": refusal.detail, "subject": refusal.subject });
+        let record = refusal_record(caller, refusal.reason.as_str(), now).username(login).detail(detail);
+        app.refusals.record(match &refusal.source {
+            Some(source) => record.source(source.as_str()),
+            None => record,
+        });
         OAuth2Error::invalid_grant()
     }
 
@@ -60,17 +64,6 @@ impl Attempt {
 fn fold(login: &str) -> String {
     let folded: String = login.nfkc().flat_map(char::to_lowercase).collect();
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The address that is throttled: for IPv6 the /64, since a subscriber has all of it.
-pub fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-    }
 }
 
 pub fn unavailable(outage: Outage) -> OAuth2Error {

@@ -1,11 +1,12 @@
 //! RFC 8693: an id token of Okta or another provider becomes a token of ours. The id token is used once.
 
-use super::attempt::{network, refusal_record, unavailable};
+use super::attempt::{refusal_record, unavailable};
 use super::sign_in;
 use super::{Asked, Caller, Issued};
 use crate::app::App;
 use crate::identity::Authentication;
 use crate::identity::oidc::{Purpose, UnverifiedIdToken};
+use crate::limits::network;
 use crate::oauth2::request::GrantType;
 use crate::oauth2::{ErrorCode, OAuth2Error, Secret};
 

@@ -70,8 +70,11 @@ impl Sources {
                 Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => {
                     (last, asked) = (refusal, Some(&named.name));
                 }
-                decided => {
+                mut decided => {
                     decided.count(&named.name);
+                    if let Authentication::Refused(refusal) = &mut decided {
+                        refusal.source = Some(named.name.clone());
+                    }
                     return decided;
                 }
             }

@@ -21,7 +21,7 @@ use warp::reply::Response;
 
 use super::Routes;
 use super::forwarded::Proxies;
-use super::pace::{Pace, Paced};
+use super::pace::{Pace, Paced, Protocol};
 use crate::audit::RequestId;
 use crate::metrics::{self, Route};
 use crate::web::peer::Peer;
@@ -37,19 +37,15 @@ pub(super) struct Shared {
     tls: Option<TlsAcceptor>,
     proxies: Proxies,
     patience: Duration,
+    counted: bool,
     http1: Builder<TokioExecutor>,
     http2: Builder<TokioExecutor>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Http1,
-    Http2,
-}
-
 impl Shared {
-    /// `patience` is how long a client may take for its handshake, and for the head of a request.
-    pub(super) fn new(routes: Routes, tls: Option<TlsAcceptor>, proxies: Proxies, patience: Duration) -> Shared {
+    /// `patience` is how long a client may take for its handshake, and for the head of a request. `counted` says whether connections
+    /// and requests appear in the metrics.
+    pub(super) fn new(routes: Routes, tls: Option<TlsAcceptor>, proxies: Proxies, patience: Duration, counted: bool) -> Shared {
         // The limit of 100 headers is hyper's own; naming it would only move them to the heap.
         let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
         // Nor is its timer for heads used, which would cut idle connections too and is armed anew for each request: see `Pace`.
@@ -62,13 +58,13 @@ impl Shared {
             .max_header_list_size(HEAD_LIMIT as u32)
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10));
-        Shared { routes, tls, proxies, patience, http1, http2 }
+        Shared { routes, tls, proxies, patience, counted, http1, http2 }
     }
 }
 
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>, watcher: Watcher) {
-    let _open = metrics::connection_opened();
+    let _open = shared.counted.then(metrics::connection_opened);
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = &shared.tls else {
         // No sniffing for HTTP/2 on plain connections: hyper's has no timeout.
@@ -89,19 +85,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = if protocol == Protocol::Http2 { &shared.http2 } else { &shared.http1 };
-    let pace = Arc::new(Pace::new());
+    let pace = Arc::new(Pace::new(protocol));
     let service = service_fn({
         let (shared, pace) = (shared.clone(), pace.clone());
         move |request| {
             let (shared, pace) = (shared.clone(), pace.clone());
             async move {
-                pace.request_began();
-                let response = answer(request, remote, shared).await;
-                // HTTP/2 has many requests at a time, and pings that notice a peer that is gone.
-                if protocol == Protocol::Http1 {
-                    pace.request_ended();
-                }
-                response
+                let _under_way = pace.request_began();
+                answer(request, remote, shared).await
             }
         }
     });
@@ -122,17 +113,18 @@ async fn answer(mut request: Request<Incoming>, remote: SocketAddr, shared: Arc<
     let path = request.uri().path();
     let route = Route::of(path);
     let response = match shared.proxies.client(remote, path, request.headers()) {
-        Some(client) => {
+        Some(address) => {
             let request_id = RequestId::next();
-            let peer = Peer { address: client.address, via_proxy: client.via_proxy, tls: shared.tls.is_some(), request_id };
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Peer { address, request_id });
             // At the level of errors, so that whatever is logged carries the id.
             let span = tracing::error_span!("request", id = %request_id);
             warp::service(shared.routes.clone()).call(request).instrument(span).await?
         }
         None => past_the_proxy(),
     };
-    metrics::request_answered(route, response.status().as_u16());
+    if shared.counted {
+        metrics::request_answered(route, response.status().as_u16());
+    }
     Ok(response)
 }
 

@@ -56,25 +56,15 @@ pub struct Listener {
     proxies: Proxies,
     connections: usize,
     patience: Duration,
+    /// Whether connections and requests appear in the metrics.
+    counted: bool,
 }
 
 impl Listener {
     /// Binds `[server] listen` and reads the certificate, if one is named. Errors: see [`ServeError`]; plain http off loopback
     /// without `trusted_proxies` is refused here.
     pub async fn bind(server: &config::Server, limits: &config::Limits) -> Result<Listener, ServeError> {
-        let tls = match (&server.tls_certificate, &server.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::new(certificate, key).map_err(ServeError::Config)?),
-            (Some(_), None) => return Err(misconfigured("server.tls_certificate", "needs server.tls_key beside it")),
-            (None, Some(_)) => return Err(misconfigured("server.tls_key", "needs server.tls_certificate beside it")),
-            (None, None) if !server.listen.ip().is_loopback() && server.trusted_proxies.is_empty() => {
-                return Err(misconfigured(
-                    "server.listen",
-                    "plain http off loopback would show passwords and tokens to the network: set server.tls_certificate and \
-                     server.tls_key, or name the reverse proxies in server.trusted_proxies, or listen on 127.0.0.1",
-                ));
-            }
-            (None, None) => None,
-        };
+        let tls = read_tls(server).map_err(ServeError::Config)?;
         let tcp = bind_tcp("server.listen", server.listen).await?;
         Listener::new(tcp, "server.listen", server.listen, tls, Proxies::new(server), limits.connections, limits.request_timeout)
     }
@@ -89,7 +79,7 @@ impl Listener {
         patience: Duration,
     ) -> Result<Listener, ServeError> {
         let address = tcp.local_addr().map_err(|cause| ServeError::Bind { key, address: asked, cause })?;
-        Ok(Listener { tcp, address, tls, proxies, connections, patience })
+        Ok(Listener { tcp, address, tls, proxies, connections, patience, counted: true })
     }
 
     /// Where it listens; with port 0 configured, the port that the system chose.
@@ -100,8 +90,8 @@ impl Listener {
     /// Serves `routes` until `stop` resolves. Then accepts nothing more, lets requests under way end for up to ten seconds, and
     /// returns how many connections had to be cut.
     pub async fn serve(self, routes: Routes, stop: impl Future<Output = ()>) -> usize {
-        let Listener { tcp, tls, proxies, connections, patience, .. } = self;
-        let shared = Arc::new(Shared::new(routes, tls.as_ref().map(Tls::acceptor), proxies, patience));
+        let Listener { tcp, tls, proxies, connections, patience, counted, .. } = self;
+        let shared = Arc::new(Shared::new(routes, tls.as_ref().map(Tls::acceptor), proxies, patience, counted));
         let seats = Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS)));
         let graceful = GracefulShutdown::new();
         let mut tasks = JoinSet::new();
@@ -143,8 +133,23 @@ impl Listener {
     }
 }
 
-fn misconfigured(path: &str, reason: &str) -> ServeError {
-    ServeError::Config(Problem::new(path, reason))
+/// What [`Listener::bind`] would refuse in `[server]` before it binds: for `check`.
+pub fn check(server: &config::Server) -> Result<(), Problem> {
+    read_tls(server).map(|_| ())
+}
+
+fn read_tls(server: &config::Server) -> Result<Option<Tls>, Problem> {
+    match (&server.tls_certificate, &server.tls_key) {
+        (Some(certificate), Some(key)) => Tls::new(certificate, key).map(Some),
+        (Some(_), None) => Err(Problem::new("server.tls_certificate", "needs server.tls_key beside it")),
+        (None, Some(_)) => Err(Problem::new("server.tls_key", "needs server.tls_certificate beside it")),
+        (None, None) if !server.listen.ip().is_loopback() && server.trusted_proxies.is_empty() => Err(Problem::new(
+            "server.listen",
+            "plain http off loopback would show passwords and tokens to the network: set server.tls_certificate and server.tls_key, \
+             or name the reverse proxies in server.trusted_proxies, or listen on 127.0.0.1",
+        )),
+        (None, None) => Ok(None),
+    }
 }
 
 async fn bind_tcp(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,39 +14,58 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::Clock;
 
-/// How long an HTTP/1 connection may be idle; longer than reverse proxies keep theirs (60 s is common), so that it is they who
+/// How long a connection may be idle; longer than reverse proxies keep theirs (60 s is common), so that it is they who
 /// close and never a request that meets a closed connection.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// Where a connection stands, and since when: the milliseconds since its start, times four, plus one of the marks.
 #[derive(Debug)]
 pub(super) struct Pace {
+    protocol: Protocol,
+    idle: Duration,
     start: Instant,
     mark: AtomicU64,
+    /// Requests under way: one at a time with HTTP/1, streams with HTTP/2.
+    open: AtomicUsize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// One request under way, until it is dropped: answered, or reset by the client.
+#[derive(Debug)]
+pub(super) struct UnderWay<'a>(&'a Pace);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        // Marked before it is counted off, so that with none open the mark is never older than the last end.
+        self.0.set(WAITING);
+        self.0.open.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// Nothing has come since the last answer.
 const WAITING: u64 = 0;
 /// Something came that is no whole head yet. A new connection begins so.
 const HEAD: u64 = 1;
-/// A request is being served; its body and its answer have deadlines of their own.
-const BUSY: u64 = 2;
 
 impl Pace {
-    pub(super) fn new() -> Pace {
-        Pace { start: Clock::monotonic(), mark: AtomicU64::new(HEAD) }
+    pub(super) fn new(protocol: Protocol) -> Pace {
+        Pace { protocol, idle: IDLE, start: Clock::monotonic(), mark: AtomicU64::new(HEAD), open: AtomicUsize::new(0) }
     }
 
-    pub(super) fn request_began(&self) {
-        self.set(BUSY);
+    pub(super) fn request_began(&self) -> UnderWay<'_> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
     }
 
-    pub(super) fn request_ended(&self) {
-        self.set(WAITING);
-    }
-
+    /// Between the requests of HTTP/2 there are pings and their answers, which are no heads.
     fn bytes_came(&self) {
-        if self.mark.load(Ordering::Relaxed) % 4 == WAITING {
+        let waiting = || self.open.load(Ordering::Relaxed) == 0 && self.mark.load(Ordering::Relaxed) % 4 == WAITING;
+        if self.protocol == Protocol::Http1 && waiting() {
             self.set(HEAD);
         }
     }
@@ -58,12 +77,14 @@ impl Pace {
     /// Resolves when the connection has kept us waiting for too long, with the reason for the log.
     pub(super) async fn outstayed(&self, patience: Duration) -> &'static str {
         loop {
+            let open = self.open.load(Ordering::Acquire);
             let mark = self.mark.load(Ordering::Relaxed);
             let waited = Clock::since(self.start).saturating_sub(Duration::from_millis(mark / 4));
             let (left, reason) = match mark % 4 {
+                // The body of a request and its answer have deadlines of their own.
+                _ if open > 0 => (patience, ""),
                 HEAD => (patience.saturating_sub(waited), "the head of a request took too long"),
-                WAITING => (IDLE.saturating_sub(waited), "no request came"),
-                _ => (patience, ""),
+                _ => (self.idle.saturating_sub(waited), "no request came"),
             };
             if left.is_zero() {
                 return reason;
@@ -132,14 +153,35 @@ mod tests {
 
     #[tokio::test]
     async fn only_heads_are_hurried() {
-        let pace = Pace::new();
+        let pace = Pace::new(Protocol::Http1);
         assert!(outstays(&pace).await, "a new connection that says nothing");
-        pace.request_began();
+        let request = pace.request_began();
         pace.bytes_came();
         assert!(!outstays(&pace).await, "the body of a request");
-        pace.request_ended();
+        drop(request);
         assert!(!outstays(&pace).await, "a connection kept for later");
         pace.bytes_came();
         assert!(outstays(&pace).await, "a second head that does not end");
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_streams_idles_out_whatever_it_pings() {
+        let pace = Pace { idle: 3 * PATIENCE, ..Pace::new(Protocol::Http2) };
+        let (first, second) = (pace.request_began(), pace.request_began());
+        drop(first);
+        assert!(!outstays(&pace).await, "one of two streams is open");
+        drop(second);
+        let pings = async {
+            loop {
+                pace.bytes_came();
+                tokio::time::sleep(PATIENCE / 5).await;
+            }
+        };
+        let began = Clock::monotonic();
+        tokio::select! {
+            reason = pace.outstayed(PATIENCE) => assert_eq!(reason, "no request came"),
+            () = pings => {}
+        }
+        assert!(Clock::since(began) >= 2 * PATIENCE);
     }
 }

@@ -25,7 +25,8 @@ pub async fn serve_metrics(
     stop: impl Future<Output = ()>,
 ) -> Result<(SocketAddr, impl Future<Output = ()>), ServeError> {
     let tcp = bind_tcp("metrics.listen", listen).await?;
-    let listener = Listener::new(tcp, "metrics.listen", listen, None, Proxies::none(), CONNECTIONS, Duration::from_secs(30))?;
+    let mut listener = Listener::new(tcp, "metrics.listen", listen, None, Proxies::none(), CONNECTIONS, Duration::from_secs(30))?;
+    listener.counted = false;
     let address = listener.address();
     let folding = handle.clone();
     let metrics = warp::path!("metrics").and(warp::get()).map(move || {

@@ -21,6 +21,8 @@ use super::{Connection, StorageError};
 const TICK: Duration = Duration::from_millis(20);
 /// How often it reads the head even if nothing seems to have happened.
 const FULL_LOOK: Duration = Duration::from_millis(500);
+/// The least time between the beginnings of looks that somebody asked for: a flood of wrong credentials asks for one each.
+const SPACING: Duration = Duration::from_millis(5);
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_millis(250);
 const BATCH: i64 = 1000;
@@ -93,7 +95,8 @@ impl Follower {
         Clock::since(self.looks.borrow().at)
     }
 
-    /// Waits until a look that began after this call has ended well, and answers what is applied then. Callers share looks.
+    /// Waits until a look that began after this call has ended well, and answers what is applied then. Callers share looks,
+    /// which begin at least 5 ms apart.
     /// [`StorageError::Unavailable`] after `deadline`.
     pub async fn catch_up(&self, deadline: Duration) -> Result<i64, StorageError> {
         let ticket = {
@@ -159,16 +162,19 @@ impl Thread {
             c.batch_execute(&format!("LISTEN {}", feed::CHANNEL))?;
         }
         let mut version = None;
-        let mut looked = None;
+        let mut looked: Option<Instant> = None;
         loop {
-            let (stop, asked) = {
-                let wishes = self.shared.lock();
-                (wishes.stop, wishes.asked)
-            };
+            let (stop, mut asked) = self.wishes();
             if stop {
                 return Ok(());
             }
-            let due = looked.is_none_or(|at| Clock::since(at) >= FULL_LOOK) || asked > self.publish.borrow().served;
+            let demanded = asked > self.publish.borrow().served;
+            if let Some(at) = looked.filter(|_| demanded) {
+                std::thread::sleep(SPACING.saturating_sub(Clock::since(at)));
+                // Whoever asked meanwhile shares the look.
+                asked = self.wishes().1;
+            }
+            let due = demanded || looked.is_none_or(|at| Clock::since(at) >= FULL_LOOK);
             if news(&mut connection, &mut version)? || due {
                 let began = Clock::monotonic();
                 self.look(&mut connection)?;
@@ -182,6 +188,12 @@ impl Thread {
                 drop(self.shared.wake.wait_timeout(wishes, TICK));
             }
         }
+    }
+
+    /// Whether to stop, and how many calls of `catch_up` there were.
+    fn wishes(&self) -> (bool, u64) {
+        let wishes = self.shared.lock();
+        (wishes.stop, wishes.asked)
     }
 
     /// Reads the head and hands on everything up to it.

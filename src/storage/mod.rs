@@ -29,11 +29,12 @@ pub mod used;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use either::EitherConnection as Connection;
 pub use error::StorageError;
 pub use follower::Follower;
+pub use transaction::in_turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -148,11 +149,6 @@ impl Storage {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         writer.submit(work, move |result| drop(answer.send(result)))?;
         answered.recv().unwrap_or_else(|_| Err(stopped()))
-    }
-
-    /// Whether several nodes can share this database.
-    pub fn is_postgres(&self) -> bool {
-        matches!(*self.0.connector.target, Target::Postgres { .. })
     }
 
     /// `sqlite:data/countersign.db` or `postgres://host/name`, never with a password.

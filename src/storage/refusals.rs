@@ -1,21 +1,45 @@
 //! Audit records of refusals, written in batches: a flood of bad passwords must not become a flood of transactions. Everything
 //! that changes something is committed with its own record instead.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Storage, audit};
-use crate::audit::Record;
+use crate::audit::{Event, Record};
 use crate::config::Rate;
-use crate::limits::Throttle;
+use crate::limits::{Throttle, network};
 
 /// The queue of refusals on their way to the audit.
 #[derive(Debug)]
 pub struct Refusals {
     queue: mpsc::Sender<Entry>,
-    /// By address: a stranger must not be able to fill the disk with the record of being refused.
-    bound: Throttle,
+    bounds: Bounds,
+}
+
+/// By network: a stranger must not be able to fill the disk with the record of being refused. People have a bound of their own, so
+/// that wrong client secrets, which cost nothing to send, cannot silence the record of tried passwords.
+#[derive(Debug)]
+struct Bounds {
+    people: Throttle,
+    clients: Throttle,
+}
+
+impl Bounds {
+    fn new(rate: Rate) -> Bounds {
+        Bounds { people: Throttle::new(rate), clients: Throttle::new(rate) }
+    }
+
+    fn allow(&self, record: &Record) -> bool {
+        let Some(address) = &record.address else { return true };
+        let network = address.parse::<IpAddr>().map_or_else(|_| address.clone(), network);
+        let bound = match record.event {
+            Event::SignInRefused | Event::RefreshRefused => &self.people,
+            _ => &self.clients,
+        };
+        bound.take(&network).is_ok()
+    }
 }
 
 #[derive(Debug)]
@@ -27,8 +51,8 @@ enum Entry {
 const QUEUE: usize = 10_000;
 const BATCH: usize = 500;
 const PAUSE: Duration = Duration::from_millis(200);
-/// Records of one address; what goes beyond is counted only.
-const PER_ADDRESS: Rate = Rate { count: 1_000, per: Duration::from_secs(600) };
+/// Records of one network and kind; what goes beyond is counted only.
+const PER_NETWORK: Rate = Rate { count: 1_000, per: Duration::from_secs(600) };
 
 impl Refusals {
     /// Starts the writer on the runtime of the caller.
@@ -54,15 +78,14 @@ impl Refusals {
                 }
             }
         });
-        Refusals { queue: sender, bound: Throttle::new(PER_ADDRESS) }
+        Refusals { queue: sender, bounds: Bounds::new(PER_NETWORK) }
     }
 
-    /// Queues a record. Past the bounds of the address and of the queue it is counted instead, never waited for.
+    /// Queues a record. Past the bounds of the network and of the queue it is counted instead, never waited for.
     pub fn record(&self, record: Record) {
-        let within = record.address.as_deref().is_none_or(|address| self.bound.take(address).is_ok());
-        if !within || self.queue.try_send(Entry::Record(Box::new(record))).is_err() {
+        if !self.bounds.allow(&record) || self.queue.try_send(Entry::Record(Box::new(record))).is_err() {
             crate::metrics::audit_lost(1);
-            tracing::debug!("a refusal was counted but not recorded: too many from its address, or the queue is full");
+            tracing::debug!("a refusal was counted but not recorded: too many from its network, or the queue is full");
         }
     }
 
@@ -92,4 +115,21 @@ async fn write(storage: &Storage, records: Vec<Record>) {
     }
     crate::metrics::audit_lost(count);
     tracing::error!(count, "refusals were lost to the audit, since the database did not take them");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_one_bound_for_people_and_one_for_clients() {
+        let bounds = Bounds::new(Rate { count: 2, per: Duration::from_secs(600) });
+        let allow = |event, address: &str| bounds.allow(&Record::refused(event, 0, "x").address(address));
+        assert!(allow(Event::ClientRefused, "2001:db8::1") && allow(Event::GrantRefused, "2001:db8::2"));
+        assert!(!allow(Event::ClientRefused, "2001:db8::3"), "the third of one network");
+        assert!(allow(Event::ClientRefused, "2001:db8:0:1::1"));
+        assert!(allow(Event::SignInRefused, "2001:db8::1") && allow(Event::RefreshRefused, "2001:db8::4"));
+        assert!(!allow(Event::SignInRefused, "2001:db8::5"));
+        assert!(bounds.allow(&Record::refused(Event::SignInRefused, 0, "x")));
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config;
 use crate::oauth2::Secret;
 
 use super::StorageError;
@@ -24,8 +25,7 @@ impl Target {
     /// least 2, since libpq takes no less.
     pub fn parse(url: &Secret, patience: Duration) -> Result<Target, StorageError> {
         let text = url.expose();
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").filter(|rest| !rest.is_empty()).unwrap_or(path);
+        if let Some(path) = config::sqlite_path(text) {
             if path.is_empty() || path.contains(":memory:") || path.contains('\0') {
                 return Err(StorageError::Invalid("database.url: write sqlite:PATH with the path of a file".to_owned()));
             }

@@ -41,7 +41,7 @@ impl Kek {
         if let Some(file) = &keys.encryption_key_file {
             return Kek::read(file);
         }
-        let Some(database) = config.database.url.expose().strip_prefix("sqlite:") else {
+        let Some(database) = config.database.sqlite_path() else {
             return Err(TokenError::Kek(
                 "PostgreSQL needs one that all nodes share: set keys.encryption_key_file or COUNTERSIGN_KEYS__ENCRYPTION_KEY \
                  (make it with: head -c 32 /dev/urandom | base64)"
@@ -144,6 +144,18 @@ mod tests {
         assert_eq!(key(1).open("keys.sealed:a", "x", &sealed).unwrap().as_slice(), b"secret");
         assert!(key(1).open("keys.sealed:b", "x", &sealed).is_err());
         assert!(key(2).open("keys.sealed:a", "x", &sealed).is_err());
+    }
+
+    #[test]
+    fn with_sqlite_the_key_lies_beside_the_database_however_that_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for (url, file) in [("sqlite:", "a/x.db"), ("sqlite://", "b/x.db")] {
+            let path = folder.path().join(file);
+            let mut config = Config::default();
+            config.database.url = crate::oauth2::Secret::new(format!("{url}{}", path.display()));
+            Kek::load(&config, true).unwrap();
+            assert!(path.with_file_name("key-encryption-key").exists(), "{url}");
+        }
     }
 
     #[test]

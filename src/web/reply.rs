@@ -20,7 +20,14 @@ struct ErrorBody<'a> {
     error_description: &'a str,
 }
 
-/// 200 with JSON that is not to be stored (RFC 6749 section 5.1).
+/// 200 with a token: JSON that is not to be stored, and says so to caches of HTTP/1.0 too (RFC 6749 section 5.1).
+pub fn token(body: impl Into<warp::hyper::body::Bytes>) -> Response {
+    let mut response = json(body);
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// 200 with JSON that is not to be stored.
 pub fn json(body: impl Into<warp::hyper::body::Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
     let headers = response.headers_mut();
@@ -76,6 +83,7 @@ pub fn bearer_error(request: &Request, failure: Option<&OAuth2Error>) -> Respons
         None => (empty(StatusCode::UNAUTHORIZED), "Bearer".to_owned()),
         Some(failure) => {
             log(request, failure);
+            crate::metrics::refused(failure.code);
             (error(failure), format!("Bearer error=\"{}\"", failure.code.as_str()))
         }
     };

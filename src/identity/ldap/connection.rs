@@ -11,8 +11,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::entry::Entry;
 use super::gate;
 use super::ppolicy;
+use crate::clock::Clock;
 use crate::config::Referrals;
-use crate::oauth2::Secret;
+use crate::metrics;
+use crate::oauth2::{Secret, SourceName};
 
 const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 
@@ -108,6 +110,8 @@ pub struct Connection {
     handle: ldap3::Ldap,
     driver: Driver,
     operation_timeout: Duration,
+    /// For the metrics.
+    source: SourceName,
 }
 
 /// The tasks that read and write the sockets; they end with the connection.
@@ -122,13 +126,19 @@ impl Drop for Driver {
 
 impl Connection {
     /// `relay` is the task that carries the bytes.
-    pub fn new(driver: LdapConnAsync, handle: ldap3::Ldap, relay: AbortHandle, operation_timeout: Duration) -> Connection {
+    pub fn new(
+        driver: LdapConnAsync,
+        handle: ldap3::Ldap,
+        relay: AbortHandle,
+        operation_timeout: Duration,
+        source: SourceName,
+    ) -> Connection {
         let task = tokio::spawn(async move {
             if let Err(error) = driver.drive().await {
                 tracing::debug!(%error, "LDAP connection ended");
             }
         });
-        Connection { handle, driver: Driver([task.abort_handle(), relay]), operation_timeout }
+        Connection { handle, driver: Driver([task.abort_handle(), relay]), operation_timeout, source }
     }
 
     /// Whether the server has closed it. A hung server has not.
@@ -138,32 +148,38 @@ impl Connection {
 
     /// A simple bind with the password policy control. The caller has refused empty passwords: they succeed as anonymous.
     pub async fn bind(self, name: &str, password: &Secret) -> Result<(Connection, BindAnswer), Failure> {
-        let Connection { mut handle, driver, operation_timeout } = self;
+        let Connection { mut handle, driver, operation_timeout, source } = self;
         let (name, password) = (name.to_owned(), password.clone());
         let work = async move {
             let result = handle.with_controls(ppolicy::request()).simple_bind(&name, password.expose()).await;
             result.map(|result| (handle, result))
         };
-        let (handle, result) = isolated(operation_timeout, work).await??;
+        let began = Clock::monotonic();
+        let done = isolated(operation_timeout, work).await;
+        metrics::ldap_operation(source.as_str(), "bind", Clock::since(began));
+        let (handle, result) = done??;
         let policy = result.ctrls.iter().find(|Control(_, control)| control.ctype == ppolicy::OID);
         // An absent value is as malformed as any other.
         let policy = policy.map(|Control(_, control)| control.val.clone().unwrap_or_default());
         let answer = BindAnswer { code: result.rc, text: printable(&result.text), policy };
-        Ok((Connection { handle, driver, operation_timeout }, answer))
+        Ok((Connection { handle, driver, operation_timeout, source }, answer))
     }
 
     /// Reads all pages.
     pub async fn search(self, search: &Search) -> Result<(Connection, Found), Failure> {
-        let Connection { mut handle, driver, operation_timeout } = self;
+        let Connection { mut handle, driver, operation_timeout, source } = self;
         let (mut entries, mut cookie) = (Vec::new(), Vec::new());
         loop {
             let room = search.at_most.saturating_sub(entries.len());
-            let page = isolated(operation_timeout, read_page(handle, search.clone(), cookie, room)).await??;
+            let began = Clock::monotonic();
+            let page = isolated(operation_timeout, read_page(handle, search.clone(), cookie, room)).await;
+            metrics::ldap_operation(source.as_str(), "search", Clock::since(began));
+            let page = page??;
             handle = page.handle;
             cookie = page.cookie;
             entries.extend(page.entries);
             if page.end != End::Complete || cookie.is_empty() {
-                return Ok((Connection { handle, driver, operation_timeout }, Found { entries, end: page.end }));
+                return Ok((Connection { handle, driver, operation_timeout, source }, Found { entries, end: page.end }));
             }
         }
     }

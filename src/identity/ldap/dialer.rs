@@ -16,6 +16,8 @@ use url::Url;
 
 use super::connection::{Connection, Failure, isolated};
 use super::gate;
+use crate::clock::Clock;
+use crate::oauth2::SourceName;
 
 /// How often a silent connection is probed, so that a firewall does not forget it unnoticed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -46,6 +48,8 @@ const STARTTLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.2
 /// Opens connections.
 #[derive(Clone, Debug)]
 pub struct Dialer {
+    /// For the metrics.
+    pub source: SourceName,
     pub endpoints: Vec<Endpoint>,
     /// None where every endpoint is plain text.
     pub tls: Option<Arc<ClientConfig>>,
@@ -59,8 +63,11 @@ impl Dialer {
     pub async fn dial(&self) -> Result<Connection, Failure> {
         let mut reasons = Vec::new();
         for endpoint in &self.endpoints {
-            let work = connect(endpoint.clone(), self.tls.clone(), self.connect_timeout, self.operation_timeout);
-            match isolated(self.connect_timeout, work).await.and_then(|connected| connected) {
+            let began = Clock::monotonic();
+            let work = connect(self.source.clone(), endpoint.clone(), self.tls.clone(), self.connect_timeout, self.operation_timeout);
+            let connected = isolated(self.connect_timeout, work).await.and_then(|connected| connected);
+            crate::metrics::ldap_operation(self.source.as_str(), "connect", Clock::since(began));
+            match connected {
                 Ok(connection) => return Ok(connection),
                 Err(failure) => reasons.push(format!("{}: {}", endpoint.url, failure.reason)),
             }
@@ -70,6 +77,7 @@ impl Dialer {
 }
 
 async fn connect(
+    source: SourceName,
     endpoint: Endpoint,
     tls: Option<Arc<ClientConfig>>,
     connect_timeout: Duration,
@@ -98,7 +106,7 @@ async fn connect(
     };
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(library));
     let (driver, handle) = LdapConnAsync::with_settings(settings, "ldapi://gate").await?;
-    Ok(Connection::new(driver, handle, relay.abort_handle(), operation_timeout))
+    Ok(Connection::new(driver, handle, relay.abort_handle(), operation_timeout, source))
 }
 
 /// Asks for TLS. Nothing is read past the answer, so what somebody slips in before the handshake breaks it.

@@ -96,7 +96,7 @@ impl Reader<'_> {
 impl Ldap {
     /// Checks the whole configuration and reads its files; connects nowhere. Paths of problems are relative to the source.
     pub fn new(name: SourceName, config: &LdapSource, clock: Clock) -> Result<Ldap, Vec<Problem>> {
-        let (plan, dialer, account) = plan::read(config)?;
+        let (plan, dialer, account) = plan::read(&name, config)?;
         let service = account.map(|account| Pool::new(dialer.clone(), account, config.pool.clone()));
         let group_cache = GroupCache::new(config.group_cache);
         Ok(Ldap { name, clock, plan, dialer, service, group_cache, login_deadline: config.login_deadline })

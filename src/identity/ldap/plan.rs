@@ -8,6 +8,7 @@ use super::dialer::{Dialer, Endpoint, Security};
 use super::pool::ServiceAccount;
 use super::tls;
 use crate::config::{LdapBind, LdapPreset, LdapSource, LdapTls, Problem, Referrals, SearchScope};
+use crate::oauth2::SourceName;
 use crate::roles::dn::{Dn, escape_value};
 
 /// The place of the login in a bind template.
@@ -88,9 +89,9 @@ impl Check {
 }
 
 /// Works out everything, or answers every mistake, with paths relative to the source.
-pub fn read(config: &LdapSource) -> Result<(Plan, Dialer, Option<ServiceAccount>), Vec<Problem>> {
+pub fn read(name: &SourceName, config: &LdapSource) -> Result<(Plan, Dialer, Option<ServiceAccount>), Vec<Problem>> {
     let mut check = Check::default();
-    let dialer = read_dialer(config, &mut check);
+    let dialer = read_dialer(name, config, &mut check);
     let account = read_account(config, &mut check);
     let LdapPreset::OpenLdap = config.preset;
     let user_base = check.dn("user_base", config.user_base.as_deref(), "where people are, such as ou=people,dc=example,dc=org");
@@ -211,7 +212,7 @@ fn read_account(config: &LdapSource, check: &mut Check) -> Option<ServiceAccount
     }
 }
 
-fn read_dialer(config: &LdapSource, check: &mut Check) -> Dialer {
+fn read_dialer(name: &SourceName, config: &LdapSource, check: &mut Check) -> Dialer {
     if config.urls.is_empty() {
         check.problem("urls", "is missing: the servers in order, such as [\"ldaps://ldap.example.org\"]");
     }
@@ -239,7 +240,7 @@ fn read_dialer(config: &LdapSource, check: &mut Check) -> Dialer {
         }
         _ => tls::client_config(config).map_err(|problems| check.0.extend(problems)).ok(),
     };
-    Dialer { endpoints, tls, connect_timeout: config.connect_timeout, operation_timeout: config.operation_timeout }
+    Dialer { source: name.clone(), endpoints, tls, connect_timeout: config.connect_timeout, operation_timeout: config.operation_timeout }
 }
 
 fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {

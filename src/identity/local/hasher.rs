@@ -15,7 +15,7 @@ use super::argon::{self, HashError, Memory};
 use crate::config::Accounts;
 use crate::oauth2::Secret;
 
-/// Why a password was neither hashed nor verified. Nothing was decided about it.
+/// Why a password was not verified. Nothing was decided about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HasherError {
     /// `accounts.password_queue` sign-ins wait already: 503 with Retry-After.
@@ -37,7 +37,6 @@ pub struct Hasher {
 }
 
 enum Job {
-    Hash { password: Secret, answer: oneshot::Sender<Result<String, HashError>> },
     Verify { password: Secret, stored: String, answer: oneshot::Sender<Result<bool, HashError>> },
     VerifyNobody { password: Secret, answer: oneshot::Sender<Result<(), HashError>> },
 }
@@ -67,11 +66,6 @@ impl Hasher {
         self.ask(|answer| Job::Verify { password: password.clone(), stored: stored.to_owned(), answer }).await
     }
 
-    /// `password` under a fresh salt, as a PHC string.
-    pub async fn hash(&self, password: &Secret) -> Result<String, HasherError> {
-        self.ask(|answer| Job::Hash { password: password.clone(), answer }).await
-    }
-
     /// Costs the same as [`Hasher::verify`]: for users who do not exist, so that the time of an answer does not tell.
     pub async fn verify_nobody(&self, password: &Secret) -> Result<(), HasherError> {
         self.ask(|answer| Job::VerifyNobody { password: password.clone(), answer }).await
@@ -92,7 +86,7 @@ impl Hasher {
     }
 }
 
-/// Hashes on the calling thread: for the command line and the first start, where nothing else waits.
+/// `password` under a fresh salt, as a PHC string. Hashes on the calling thread: for the command line and the first start, where nothing else waits.
 pub fn hash_now(password: &Secret) -> Result<String, HashError> {
     argon::hash(password, &mut Memory::default())
 }
@@ -112,10 +106,8 @@ impl Job {
     /// means the same a moment later.
     fn run(self, memory: &mut Memory) {
         match self {
-            Job::Hash { answer, .. } if answer.is_closed() => {}
             Job::Verify { answer, .. } if answer.is_closed() => {}
             Job::VerifyNobody { answer, .. } if answer.is_closed() => {}
-            Job::Hash { password, answer } => drop(answer.send(argon::hash(&password, memory))),
             Job::Verify { password, stored, answer } => drop(answer.send(argon::verify(&password, &stored, memory))),
             Job::VerifyNobody { password, answer } => drop(answer.send(argon::verify_nobody(&password, memory))),
         }
@@ -134,10 +126,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hashes_and_verifies() {
+    async fn verifies() {
         let hasher = hasher(2, 8);
         let password = Secret::new("pass");
-        let stored = hasher.hash(&password).await.unwrap();
+        let stored = hash_now(&password).unwrap();
         assert!(hasher.verify(&password, &stored).await.unwrap());
         assert!(!hasher.verify(&Secret::new("other"), &stored).await.unwrap());
         hasher.verify_nobody(&password).await.unwrap();
@@ -150,7 +142,7 @@ mod tests {
         let password = Secret::new("pass");
         let mut waiting = Vec::new();
         let refusal = loop {
-            let mut job = Box::pin(hasher.hash(&password));
+            let mut job = Box::pin(hasher.verify_nobody(&password));
             // One poll: an answer that had to wait for anything is not ready.
             match poll_fn(|cx| Poll::Ready(job.as_mut().poll(cx))).await {
                 Poll::Ready(answer) => break answer,
@@ -164,7 +156,7 @@ mod tests {
             job.await.unwrap();
         }
         assert_eq!(hasher.waiting(), 0);
-        assert!(hasher.hash(&password).await.is_ok(), "room again");
+        assert!(hasher.verify_nobody(&password).await.is_ok(), "room again");
     }
 
     #[test]
