@@ -72,7 +72,7 @@ on_both_databases! {
         }
         // All of them name the same generation: after one is used, another one still counts as a repetition of it.
         let third = join_all(refreshed.iter().map(|second| server.refresh(&client, second))).await;
-        let (_, third) = third.iter().map(tokens).last().unwrap();
+        let (_, third) = third.iter().map(tokens).next_back().unwrap();
         assert_eq!(generation(&server), "3");
         tokens(&server.refresh(&client, &third).await);
         assert!(audited(&server, "refresh_replayed").is_empty());
