@@ -22,6 +22,7 @@ const REQUESTS: &str = "countersign_http_requests_total";
 const CONNECTIONS: &str = "countersign_http_connections";
 const PURGED: &str = "countersign_purged_rows_total";
 const FEED_APPLIED: &str = "countersign_feed_applied";
+const REVOCATIONS: &str = "countersign_revocations";
 const FEED_AGE: &str = "countersign_feed_age_seconds";
 const LDAP: &str = "countersign_ldap_operation_seconds";
 const HASH_QUEUE: &str = "countersign_password_hash_queue";
@@ -149,6 +150,7 @@ fn describe() {
     describe_gauge!(CONNECTIONS, "HTTP connections that are open.");
     describe_counter!(PURGED, "Expired rows deleted, by table.");
     describe_gauge!(FEED_APPLIED, "The number of the last feed entry (revocations and changes) that this node has applied.");
+    describe_gauge!(REVOCATIONS, "Revocations that this node holds in memory.");
     describe_gauge!(FEED_AGE, Unit::Seconds, "How long ago this node last saw the head of the feed.");
     describe_histogram!(LDAP, Unit::Seconds, "How long calls to directories took, by source and operation.");
     describe_gauge!(HASH_QUEUE, "Password hashes that wait for a thread.");
@@ -251,6 +253,11 @@ pub fn feed(applied: i64, age: Duration) {
     gauge!(FEED_AGE).set(age.as_secs_f64());
 }
 
+/// How many revocations are held in memory; to be set before each rendering.
+pub fn revocations(count: usize) {
+    gauge!(REVOCATIONS).set(count as f64);
+}
+
 /// How many password hashes wait for a thread; to be set before each rendering.
 pub fn hash_queue(waiting: usize) {
     gauge!(HASH_QUEUE).set(waiting as f64);
@@ -291,6 +298,7 @@ mod tests {
         refused(ErrorCode::InvalidGrant);
         purged("grants", 3);
         feed(7, Duration::from_millis(1500));
+        revocations(5);
         hash_queue(2);
         ldap_operation("corp", "bind", Duration::from_millis(3));
         let open = connection_opened();
@@ -307,6 +315,7 @@ mod tests {
             "countersign_purged_rows_total{table=\"grants\"} 3",
             "countersign_feed_applied 7",
             "countersign_feed_age_seconds 1.5",
+            "countersign_revocations 5",
             "countersign_password_hash_queue 2",
             "countersign_ldap_operation_seconds_bucket{source=\"corp\",operation=\"bind\",le=\"0.005\"} 1",
             "countersign_http_connections",

@@ -1,5 +1,7 @@
 //! From an identity to its account.
 
+use serde_json::{Value, json};
+
 use super::{names, new_id};
 use crate::audit::{Event, Record};
 use crate::identity::Identity;
@@ -59,6 +61,8 @@ pub fn link(tx: &mut Connection, identity: &Identity, first_source: &str, now: i
     let (email, name) = (printable(identity.email.as_deref()), printable(identity.name.as_deref()));
     if account.email != email || account.name != name {
         accounts::update_profile(tx, &account.id, email.as_deref(), name.as_deref(), now)?;
+        let changed = json!({ "by": "source", "before": profile(&account.email, &account.name), "after": profile(&email, &name) });
+        write_down(tx, Event::AccountChanged, &account, changed, now)?;
         account = AccountRow { email, name, updated_at: now, ..account };
     }
     accounts::touch_sign_in(tx, &account.id, now)?;
@@ -112,7 +116,16 @@ fn create(
         created_at: now,
     };
     accounts::insert_link(tx, &link)?;
-    let record = Record::ok(Event::AccountAdded, now).account(&account.id).username(&account.username).source(source);
-    audit::insert(tx, &record)?;
+    write_down(tx, Event::AccountAdded, &account, Value::Null, now)?;
+    write_down(tx, Event::AccountLinked, &account, json!({ "issuer": link.issuer, "subject": link.subject }), now)?;
     Ok(account)
+}
+
+fn profile(email: &Option<String>, name: &Option<String>) -> Value {
+    json!({ "email": email, "name": name })
+}
+
+fn write_down(tx: &mut Connection, event: Event, account: &AccountRow, detail: Value, now: i64) -> Result<(), StorageError> {
+    let record = Record::ok(event, now).account(&account.id).username(&account.username).source(&account.source);
+    audit::insert(tx, &record.detail(detail))
 }

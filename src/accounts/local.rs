@@ -8,6 +8,7 @@ use super::{names, new_id};
 use crate::audit::{Event, Record};
 use crate::identity::local::{ISSUER, login};
 use crate::oauth2::AccountId;
+use crate::roles::is_role;
 use crate::storage::accounts::{self, AccountRow, LinkRow, PasswordRow};
 use crate::storage::{Connection, StorageError, audit, feed};
 
@@ -49,7 +50,7 @@ pub enum AccountError {
     Username(String, login::NameError),
     #[error("{0:?} cannot be a username: 32 hex digits are the form of an account id")]
     LooksLikeId(String),
-    #[error("{0:?} cannot be a role: a role has 1 to 255 bytes, without spaces or control characters")]
+    #[error("{0:?} cannot be a role: a role has 1 to 128 bytes, without spaces, control or invisible characters")]
     Role(String),
     #[error("the account {0} does not exist any more")]
     Gone(String),
@@ -168,8 +169,4 @@ fn write_down(
 ) -> Result<(), StorageError> {
     let record = Record::ok(event, act.now).account(&account.id).username(&account.username).source(&account.source);
     audit::insert(tx, &record.detail(detail))
-}
-
-fn is_role(role: &str) -> bool {
-    (1..=255).contains(&role.len()) && !role.chars().any(|c| c.is_control() || c.is_whitespace())
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::local::{AccountError, Act, NewLocal, create, remove, set_disabled, set_password, sign_out};
 use super::*;
 use crate::config;
@@ -112,7 +114,16 @@ fn a_person_has_one_account_for_ever() {
     assert_eq!((&again.id, again.number), (&first.id, first.number));
     let stored = house.find(&first.id).unwrap();
     assert_eq!(stored.username, "anna", "a username stays");
-    assert_eq!((stored.email, stored.name), (renamed.email, None), "e-mail and name follow the source");
+    assert_eq!((stored.email, stored.name), (renamed.email.clone(), None), "e-mail and name follow the source");
+
+    house.link(&renamed).unwrap();
+    let trail = house.storage.read_blocking(|c| audit::since(c, "", 100)).unwrap();
+    let of = |event: &str| -> Vec<_> { trail.iter().filter(|r| r.event.as_str() == event).map(|r| r.detail.clone()).collect() };
+    assert_eq!((trail.len(), of("account_added").len()), (3, 1), "a sign-in that changes nothing writes nothing here");
+    assert_eq!(of("account_linked"), [json!({ "issuer": "", "subject": "uuid-1" })]);
+    let changed = of("account_changed");
+    assert_eq!(changed[0]["before"], json!({ "email": "anna@example.com", "name": "Anna Schmidt" }));
+    assert_eq!(changed[0]["after"], json!({ "email": "anna.meier@example.com", "name": null }));
 }
 
 #[test]
@@ -144,6 +155,21 @@ fn taken_names_are_never_given_twice() {
     assert_eq!(names, ["anna", "anna@okta", "anna@corp", "anna@okta-2", "anna@corp-2"]);
     assert!(matches!(house.link(&person("corp", "", "6", "an\nna")), Err(LinkError::Username(_))));
     assert!(matches!(house.link(&person("corp", "", "7", &"x".repeat(256))), Err(LinkError::Username(_))));
+}
+
+/// The first source has the bare names, so its people could choose the one under which an operator looks for somebody else.
+#[test]
+fn a_username_never_leads_to_somebody_else() {
+    let house = house();
+    let victim = house.link(&person("corp", "", "uuid-1", "anna")).unwrap();
+    let by_id = house.link(&person("corp", "", "uuid-2", &victim.id)).unwrap();
+    assert_eq!(by_id.username, format!("{}@corp", victim.id));
+    assert_eq!(house.link(&person("corp", "", "uuid-3", "bert@okta")).unwrap().username, "bert@okta@corp");
+    assert_eq!(house.link(&person("okta", "https://id.example.com", "1", "bert")).unwrap().username, "bert@okta");
+    let local = house.create(NewLocal { username: "anna@okta".to_owned(), ..anna() }, "local").unwrap();
+    assert_eq!(local.username, "anna@okta@local");
+    let found = house.storage.read_blocking(|c| rows::find_by_link(c, "local", ISSUER, "anna@okta")).unwrap();
+    assert_eq!(found.unwrap().id, local.id, "the login stays as asked for");
 }
 
 #[test]
@@ -187,8 +213,10 @@ fn local_accounts_are_made_once_by_name_in_any_case() {
     for bad in ["", "a\0", "0123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789ABCDEF"] {
         assert!(house.create(NewLocal { username: bad.to_owned(), ..anna() }, "local").is_err(), "{bad:?}");
     }
-    let bad_role = NewLocal { username: "b".to_owned(), roles: vec!["two words".to_owned()], ..anna() };
-    assert!(matches!(house.create(bad_role, "local"), Err(AccountError::Role(_))));
+    for bad in ["two words", "a\u{200b}b", &"x".repeat(129)] {
+        let new = NewLocal { username: "b".to_owned(), roles: vec![bad.to_owned()], ..anna() };
+        assert!(matches!(house.create(new, "local"), Err(AccountError::Role(_))), "{bad:?}");
+    }
     let admin = NewLocal { username: "root".to_owned(), roles: vec!["countersign:admin".to_owned()], ..anna() };
     assert!(house.create(admin, "local").is_ok());
 }

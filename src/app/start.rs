@@ -49,17 +49,17 @@ impl App {
         apply_file(&config, &storage, now)?;
 
         let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));
-        let (head, rows) = storage.read_blocking({
-            let (clients, revocations) = (clients.clone(), revocations.clone());
+        let (head, read) = storage.read_blocking({
+            let (clients, revocations, keys) = (clients.clone(), revocations.clone(), keys.clone());
             move |c| {
                 let head = feed::head(c)?;
                 revocations.apply(&feed::live(c, now)?);
                 clients.reload(c)?;
-                Ok((head, keys::all(c)?))
+                // Again, as of this very number: what was announced up to it will not be heard.
+                Ok((head, keys.replace(&crate::storage::keys::all(c)?, now)))
             }
         })?;
-        // Again, as of this very number: what was announced up to it will not be heard.
-        keys.replace(&rows, now)?;
+        read?;
         let mut listener = Listener {
             storage: storage.clone(),
             clients: clients.clone(),
@@ -128,20 +128,39 @@ pub fn wire(config: &Config, clock: &Clock, local: impl Fn(SourceName) -> Option
     }
 }
 
-/// Opens the keys, making those that are missing. The key-encryption key is made only for a database that has no keys yet, and only
-/// if `create` allows it.
-pub fn open_keys(config: &Config, storage: &Storage, create: bool, now: i64) -> Result<Keys, StartError> {
-    let empty = storage.read_blocking(keys::all)?.is_empty();
-    let kek = Kek::load(config, create && empty)?;
-    lifecycle::ensure(storage, &kek, now)?;
-    let rows = storage.read_blocking(keys::all)?;
-    Ok(Keys::new(&rows, kek, config.server.issuer(), now)?)
+/// Opens the keys, making those that are missing once it is sure that the key-encryption key opens those that are there. That one is
+/// made only for a database that has no keys yet, and only at the `start` of a server.
+pub fn open_keys(config: &Config, storage: &Storage, start: bool, now: i64) -> Result<Keys, StartError> {
+    let by = if start { "start" } else { "command line" };
+    let stored = storage.read_blocking(keys::all)?;
+    let open = || -> Result<Keys, TokenError> {
+        let keys = Keys::new(&stored, Kek::load(config, start && stored.is_empty())?, config.server.issuer(), now)?;
+        lifecycle::ensure(storage, keys.kek(), by, now)?;
+        keys.replace(&storage.read_blocking(keys::all)?, now)?;
+        Ok(keys)
+    };
+    open().map_err(|error| located(config, error))
+}
+
+/// With the key-encryption key that the configuration names, the place where it does.
+fn located(config: &Config, error: TokenError) -> StartError {
+    let configured = &config.keys;
+    let path = match (&configured.encryption_key, &configured.encryption_key_file) {
+        (Some(_), _) => "keys.encryption_key",
+        (None, Some(_)) => "keys.encryption_key_file",
+        (None, None) => return error.into(),
+    };
+    match error {
+        TokenError::Kek(reason) => config.locations.explain(vec![Problem::new(path, reason)]).into(),
+        other => other.into(),
+    }
 }
 
 /// The declared clients with their secrets, and the built-in client of each dialect that names none.
 pub fn declared_clients(config: &Config) -> Result<Vec<declared::Declared>, ConfigError> {
     let mut clients = config.clients.clone();
-    if config.dialects.croit.as_ref().is_some_and(|croit| croit.enabled && croit.client.is_none()) {
+    let built_in = |croit: &config::Croit| croit.enabled && croit.client.is_none();
+    if config.dialects.croit.as_ref().is_some_and(built_in) && clients.iter().all(|client| client.id != "croit") {
         // Without secrets and not public, it can be used through its dialect alone.
         clients.push(config::Client {
             id: "croit".to_owned(),
@@ -155,19 +174,37 @@ pub fn declared_clients(config: &Config) -> Result<Vec<declared::Declared>, Conf
 /// Declared clients, and the longest lifetime ever configured.
 fn apply_file(config: &Config, storage: &Storage, now: i64) -> Result<(), StartError> {
     let declared = declared_clients(config)?;
-    let tokens = &config.tokens;
-    let lifetimes = config.clients.iter().filter_map(|client| client.access_lifetime).chain([tokens.access_lifetime]);
-    let longest = lifetimes.max().unwrap_or(tokens.access_lifetime) + tokens.refresh_lifetime;
+    // Clients of the command line have lifetimes of their own, and may come at any time: so the bound of all.
+    let longest = config::LONGEST_ACCESS_LIFETIME + config.tokens.refresh_lifetime;
     let difference = storage.write_blocking(move |tx| {
         settings::raise(tx, lifecycle::LONGEST_LIFETIME, longest.as_secs() as i64)?;
         declared::apply(tx, &declared, now)
     })?;
+    refuse_taken(config, &difference)?;
     for (what, ids) in [("added", &difference.added), ("changed", &difference.changed), ("removed", &difference.removed)] {
         if !ids.is_empty() {
             tracing::info!(clients = ?ids, "declared clients were {what}");
         }
     }
     Ok(())
+}
+
+/// Errors: ids of the file that clients made by the command line have.
+pub fn refuse_taken(config: &Config, difference: &declared::Difference) -> Result<(), ConfigError> {
+    let problems = difference.taken.iter().map(|id| match config.clients.iter().position(|client| &client.id == id) {
+        Some(i) => Problem::new(
+            format!("client[{i}].id"),
+            format!("the command line made a client {id}; remove that one (countersign client remove {id}), or write another id here"),
+        ),
+        None => Problem::new(
+            "dialect.croit.client",
+            format!(
+                "the command line made a client {id}, which the built-in one would replace; remove that one, or name a [[client]] here"
+            ),
+        ),
+    });
+    let problems: Vec<_> = problems.collect();
+    if problems.is_empty() { Ok(()) } else { Err(config.locations.explain(problems)) }
 }
 
 /// What happens on this node when the feed has news.
@@ -184,13 +221,13 @@ impl Listener {
     fn take_in(&mut self, entries: &[FeedEntry]) -> Result<(), TokenError> {
         self.revocations.apply(entries);
         // Numbers have no holes but for what was purged: behind a hole anything may have changed.
-        let hole = entries.first().is_none_or(|entry| entry.n > self.applied + 1);
+        let hole = entries.is_empty() || entries.iter().zip(self.applied + 1..).any(|(entry, next)| entry.n != next);
         if hole {
             self.storage.read_blocking(|c| self.clients.reload(c))?;
         } else {
             for id in entries.iter().filter(|entry| entry.kind == clients::FEED_KIND).map(|entry| &entry.value) {
                 let rows = self.storage.read_blocking(|c| crate::storage::clients::find(c, id))?;
-                self.clients.replace(id, rows)?;
+                self.clients.replace(id, rows);
             }
         }
         if hole || entries.iter().any(|entry| entry.kind == lifecycle::FEED_KIND) {

@@ -12,7 +12,7 @@ use crate::clients::Client;
 use crate::clients::admin::{self, NewSecret};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::storage::{Connection, Storage, StorageError, clients};
+use crate::storage::{Storage, StorageError, clients};
 
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
@@ -139,14 +139,12 @@ fn editable(config: &Config, storage: &Storage, id: &str) -> Result<(), CliError
 }
 
 fn find(storage: &Storage, id: &str) -> Result<Client, CliError> {
-    let found = storage
-        .read_blocking(|c: &mut Connection| clients::find(c, id)?.map(|(row, secrets)| Client::from_rows(&row, &secrets)).transpose())?;
+    let found = storage.read_blocking(|c| clients::find(c, id))?.map(|(row, secrets)| Client::from_rows(&row, &secrets));
     found.ok_or_else(|| CliError::Said(format!("there is no client {id}; countersign client list shows all")))
 }
 
 fn list(storage: &Storage, as_json: bool) -> Result<(), CliError> {
-    let all = storage
-        .read_blocking(|c| clients::all(c)?.iter().map(|(row, secrets)| Client::from_rows(row, secrets)).collect::<Result<Vec<_>, _>>())?;
+    let all: Vec<_> = storage.read_blocking(clients::all)?.iter().map(|(row, secrets)| Client::from_rows(row, secrets)).collect();
     if as_json {
         return print_json(&all.iter().map(describe).collect::<Vec<_>>());
     }

@@ -12,6 +12,9 @@ use crate::storage::{Storage, keys};
 use crate::tokens::keyring::KeyState;
 use crate::tokens::lifecycle;
 
+/// In the audit.
+const BY: &str = "command line";
+
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// List all keys with their states
@@ -19,8 +22,11 @@ pub enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Publish the successor of each key; it takes over once every reader of the JWKS can know it
-    Rotate,
+    /// Publish the successor of each key; it takes over once every reader of the JWKS can know it. --json tells of the new ones
+    Rotate {
+        #[arg(long)]
+        json: bool,
+    },
     /// Take a key out at once: it is no longer published, and everything under it is dead
     Revoke { kid: String },
 }
@@ -29,9 +35,13 @@ pub fn run(command: KeysCommand, config: &Config, storage: &Storage, clock: &Clo
     let now = clock.now();
     match command {
         KeysCommand::List { json } => list(storage, json, now),
-        KeysCommand::Rotate => {
+        KeysCommand::Rotate { json } => {
             let held = app::open_keys(config, storage, false, now)?;
-            let made = lifecycle::rotate(storage, held.kek(), &config.tokens, None, now)?;
+            let made = lifecycle::rotate(storage, held.kek(), &config.tokens, None, BY, now)?;
+            if json {
+                let rows = storage.read_blocking(keys::all)?;
+                return print_json(&rows.iter().filter(|row| made.contains(&row.kid)).map(|row| describe(row, now)).collect::<Vec<_>>());
+            }
             if made.is_empty() {
                 return print("every key has a successor waiting already; see countersign keys list");
             }
@@ -39,7 +49,7 @@ pub fn run(command: KeysCommand, config: &Config, storage: &Storage, clock: &Clo
         }
         KeysCommand::Revoke { kid } => {
             let held = app::open_keys(config, storage, false, now)?;
-            if !lifecycle::revoke(storage, held.kek(), &kid, now)? {
+            if !lifecycle::revoke(storage, held.kek(), &kid, BY, now)? {
                 return Err(CliError::Said(format!("there is no key {kid} to revoke; countersign keys list shows all")));
             }
             print(&format!("{kid} is revoked; everything under it is dead, and its successor is in use"))
@@ -50,14 +60,7 @@ pub fn run(command: KeysCommand, config: &Config, storage: &Storage, clock: &Clo
 fn list(storage: &Storage, as_json: bool, now: i64) -> Result<(), CliError> {
     let rows = storage.read_blocking(keys::all)?;
     if as_json {
-        let all = rows.iter().map(|row| {
-            json!({
-                "kid": row.kid, "purpose": row.purpose, "algorithm": row.algorithm, "state": KeyState::of(row, now).as_str(),
-                "created_at": row.created_at, "active_at": row.active_at, "retired_at": row.retired_at, "removed_at": row.removed_at,
-                "revoked_at": row.revoked_at,
-            })
-        });
-        return print_json(&all.collect::<Vec<_>>());
+        return print_json(&rows.iter().map(|row| describe(row, now)).collect::<Vec<_>>());
     }
     print(&format!("{:<18} {:<8} {:<11} {:<10} {}", "kid", "purpose", "algorithm", "state", "since"))?;
     for row in &rows {
@@ -65,6 +68,14 @@ fn list(storage: &Storage, as_json: bool, now: i64) -> Result<(), CliError> {
         print(&format!("{:<18} {:<8} {:<11} {:<10} {}", row.kid, row.purpose, row.algorithm, state.as_str(), when(since(row, state))))?;
     }
     Ok(())
+}
+
+fn describe(row: &KeyRow, now: i64) -> serde_json::Value {
+    json!({
+        "kid": row.kid, "purpose": row.purpose, "algorithm": row.algorithm, "state": KeyState::of(row, now).as_str(),
+        "created_at": row.created_at, "active_at": row.active_at, "retired_at": row.retired_at, "removed_at": row.removed_at,
+        "revoked_at": row.revoked_at,
+    })
 }
 
 /// When the state began, or for a published key, when it will be in use.

@@ -52,6 +52,8 @@ async fn serve(mut config: Config, clock: Clock) -> Result<(), CliError> {
         let sample = move || {
             let (applied, age) = sampled.feed_position();
             metrics::feed(applied, age);
+            metrics::hash_queue(sampled.hasher.waiting());
+            metrics::revocations(sampled.revocations.count());
         };
         let (address, scrapes) =
             server::serve_metrics(listen, handle, sample, wait()).await.map_err(|error| explained(&app.config, error))?;

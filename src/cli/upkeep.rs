@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,13 +23,18 @@ const ROUND: u64 = 60;
 pub async fn keep(app: Arc<App>, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     let mut files = SecretsFiles::new(&app);
+    // What changed since the start read them, and what could not be applied, waits for the next glance.
+    let mut pending = true;
     for glance in 1_u64.. {
         tokio::select! {
             () = tokio::time::sleep(GLANCE) => {}
             () = &mut stop => break,
         }
-        if files.changed() {
-            log("secrets files", apply_secrets(&app).await);
+        pending |= files.changed();
+        if pending {
+            let applied = apply_secrets(&app).await;
+            pending = applied.is_err();
+            log("secrets files", applied);
         }
         if glance % ROUND == 0 {
             log("purge", purge_rows(&app).await);
@@ -57,15 +63,17 @@ async fn purge_rows(app: &App) -> Result<(), OAuth2Error> {
 
 /// Rotates the keys that are due and removes those that nothing needs. On a thread of its own: making an RSA key takes a while.
 async fn turn_keys(app: &Arc<App>) -> Result<(), OAuth2Error> {
+    const BY: &str = "schedule";
     let app = app.clone();
     let turned = tokio::task::spawn_blocking(move || {
         let now = app.clock.now();
-        lifecycle::ensure(&app.storage, app.keys.kek(), now)?;
-        let made = lifecycle::rotate(&app.storage, app.keys.kek(), &app.config.tokens, Some(app.config.keys.rotation), now)?;
+        lifecycle::ensure(&app.storage, app.keys.kek(), BY, now)?;
+        let due = Some(app.config.keys.rotation);
+        let made = lifecycle::rotate(&app.storage, app.keys.kek(), &app.config.tokens, due, BY, now)?;
         if !made.is_empty() {
             tracing::info!(kids = ?made, "new keys were published");
         }
-        lifecycle::remove_due(&app.storage, now)
+        lifecycle::remove_due(&app.storage, BY, now)
     });
     Ok(turned.await.unwrap_or(Ok(()))?)
 }
@@ -79,15 +87,18 @@ async fn apply_secrets(app: &App) -> Result<(), OAuth2Error> {
         }
     };
     let now = app.clock.now();
-    let difference = app.storage.write(move |tx| declared::apply(tx, &clients, now)).await?;
-    if !difference.changed.is_empty() {
-        tracing::info!(clients = ?difference.changed, "the secrets of declared clients were read again");
+    let changed = app.storage.write(move |tx| declared::apply_secrets(tx, &clients, now)).await?;
+    if !changed.is_empty() {
+        tracing::info!(clients = ?changed, "the secrets of declared clients were read again");
     }
     Ok(())
 }
 
 /// The secrets files of declared clients, as they were last seen.
-struct SecretsFiles(HashMap<PathBuf, Option<(SystemTime, u64)>>);
+struct SecretsFiles(HashMap<PathBuf, Option<Look>>);
+
+/// Time of the last change, length, and inode: a file that was renamed into place may be as old and as long.
+type Look = (SystemTime, u64, u64);
 
 impl SecretsFiles {
     fn new(app: &App) -> SecretsFiles {
@@ -107,7 +118,7 @@ impl SecretsFiles {
     }
 }
 
-fn look(file: &PathBuf) -> Option<(SystemTime, u64)> {
+fn look(file: &PathBuf) -> Option<Look> {
     let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

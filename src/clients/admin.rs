@@ -1,6 +1,8 @@
 //! Adding, changing and removing clients. Every function works within a write transaction, tells the other nodes by the feed
 //! and leaves an audit record.
 
+use serde_json::{Map, Value, json};
+
 use crate::audit::{Event, Record};
 use crate::config;
 use crate::oauth2::Secret;
@@ -25,13 +27,16 @@ pub struct NewSecret {
 pub fn add(tx: &mut Connection, settings: &config::Client, declared: bool, now: i64) -> Result<(), StorageError> {
     let new = NewClient { id: settings.id.clone(), declared, settings: to_json(settings)?, created_at: now };
     clients::insert(tx, &new)?;
-    changed(tx, &settings.id, Event::ClientAdded, now)
+    changed(tx, &settings.id, Event::ClientAdded, Value::Null, now)
 }
 
 /// Replaces the settings of a client.
 pub fn update(tx: &mut Connection, settings: &config::Client, declared: bool, now: i64) -> Result<(), StorageError> {
-    clients::update_settings(tx, &settings.id, &to_json(settings)?, declared, now)?;
-    changed(tx, &settings.id, Event::ClientChanged, now)
+    let before = clients::find(tx, &settings.id)?.map(|(row, _)| row.settings);
+    let after = to_json(settings)?;
+    clients::update_settings(tx, &settings.id, &after, declared, now)?;
+    let keys = keys_that_differ(before.as_deref().unwrap_or_default(), &after);
+    changed(tx, &settings.id, Event::ClientChanged, json!({ "keys": keys }), now)
 }
 
 /// Removes a client and kills everything issued to it. False if there is none.
@@ -41,7 +46,7 @@ pub fn remove(tx: &mut Connection, id: &str, now: i64) -> Result<bool, StorageEr
         // A client of the same name may come later; it must not inherit what this one was given.
         let until = now + longest_lifetime(tx)? + CLOCK_MARGIN;
         feed::append(tx, Kind::Client.as_str(), id, until, now)?;
-        changed(tx, id, Event::ClientRemoved, now)?;
+        changed(tx, id, Event::ClientRemoved, Value::Null, now)?;
     }
     Ok(found)
 }
@@ -58,7 +63,7 @@ pub fn add_secret(tx: &mut Connection, client_id: &str, expires_at: Option<i64>,
         last_used_at: None,
     };
     clients::add_secret(tx, &row)?;
-    changed(tx, client_id, Event::ClientSecretAdded, now)?;
+    changed(tx, client_id, Event::ClientSecretAdded, json!({ "secret_id": new.id }), now)?;
     Ok(new)
 }
 
@@ -66,7 +71,7 @@ pub fn add_secret(tx: &mut Connection, client_id: &str, expires_at: Option<i64>,
 pub fn remove_secret(tx: &mut Connection, client_id: &str, secret_id: &str, now: i64) -> Result<bool, StorageError> {
     let found = clients::remove_secret(tx, client_id, secret_id)?;
     if found {
-        changed(tx, client_id, Event::ClientSecretRemoved, now)?;
+        changed(tx, client_id, Event::ClientSecretRemoved, json!({ "secret_id": secret_id }), now)?;
     }
     Ok(found)
 }
@@ -81,8 +86,18 @@ pub(super) fn to_json(settings: &config::Client) -> Result<String, StorageError>
     serde_json::to_string(settings).map_err(|reason| StorageError::Invalid(reason.to_string()))
 }
 
+/// The names of the keys whose values are not the same in two stored settings.
+fn keys_that_differ(before: &str, after: &str) -> Vec<String> {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let (before, after) = (read(before), read(after));
+    let mut keys: Vec<_> = before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key)).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
 /// Tells the nodes and the audit.
-pub(super) fn changed(tx: &mut Connection, id: &str, event: Event, now: i64) -> Result<(), StorageError> {
+pub(super) fn changed(tx: &mut Connection, id: &str, event: Event, detail: Value, now: i64) -> Result<(), StorageError> {
     feed::append(tx, super::FEED_KIND, id, now + 86_400, now)?;
-    audit::insert(tx, &Record::ok(event, now).client(id))
+    audit::insert(tx, &Record::ok(event, now).client(id).detail(detail))
 }

@@ -1,9 +1,11 @@
-//! Declared clients belong to the configuration file: they are applied at start and again when a secrets file changes. What is
+//! Declared clients belong to the configuration file: they are applied at start, and their secrets again when a
+//! secrets file changes. What is
 //! there already and equal is left alone, so that ten nodes may do this at once.
 
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::admin;
@@ -12,10 +14,12 @@ use crate::config::{self, Problem};
 use crate::oauth2::Secret;
 use crate::oauth2::secret::hex;
 use crate::storage::clients::SecretRow;
-use crate::storage::{Connection, StorageError, clients};
+use crate::storage::{Connection, StorageError, clients, in_turn};
 
 /// A secret of a declared client is chosen by people, so it must be long.
 pub const LEAST_SECRET: usize = 32;
+
+const MAKE_ONE: &str = "such as from: head -c 32 /dev/urandom | base64";
 
 /// A client of the file with its secrets read.
 #[derive(Clone, Debug)]
@@ -38,17 +42,25 @@ pub fn read(declared: &[config::Client]) -> Result<Vec<Declared>, Vec<Problem>> 
 
 fn secrets_of(file: &Path) -> Result<Vec<Secret>, String> {
     let text = fs::read_to_string(file).map(Zeroizing::new).map_err(|reason| format!("cannot read {}: {reason}", file.display()))?;
-    let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
-    lines
-        .map(|(i, line)| match line.len() {
-            length if length < LEAST_SECRET => Err(format!(
-                "{}:{}: the secret has {length} characters; take at least {LEAST_SECRET}, such as from: head -c 32 /dev/urandom | base64",
+    let mut lines = Vec::new();
+    for (i, line) in text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty()) {
+        let length = line.len();
+        if length < LEAST_SECRET {
+            return Err(format!(
+                "{}:{}: the secret has {length} characters; take at least {LEAST_SECRET}, {MAKE_ONE}",
                 file.display(),
                 i + 1
-            )),
-            _ => Ok(Secret::new(line)),
-        })
-        .collect()
+            ));
+        }
+        // Written twice, it is one.
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    match lines.is_empty() {
+        true => Err(format!("{} is empty; write one secret a line, {MAKE_ONE}", file.display())),
+        false => Ok(lines.into_iter().map(Secret::new).collect()),
+    }
 }
 
 /// What [`apply`] did or would do, for `check` and the log.
@@ -57,6 +69,9 @@ pub struct Difference {
     pub added: Vec<String>,
     pub changed: Vec<String>,
     pub removed: Vec<String>,
+    /// Clients of the command line that have an id of the file. Where there is any, nothing is done: it would take over what was
+    /// issued to them.
+    pub taken: Vec<String>,
 }
 
 /// Compares the file with the database.
@@ -66,10 +81,11 @@ pub fn difference(c: &mut Connection, declared: &[Declared]) -> Result<Differenc
     for client in declared {
         match stored.iter().find(|(row, _)| row.id == client.settings.id) {
             None => difference.added.push(client.settings.id.clone()),
+            Some((row, _)) if !row.declared => difference.taken.push(client.settings.id.clone()),
             Some((row, secrets)) => {
                 let same_secrets = secrets.len() == client.secrets.len()
                     && client.secrets.iter().all(|s| secrets.iter().any(|row| row.digest == s.digest().encode()));
-                if !row.declared || row.settings != admin::to_json(&client.settings)? || !same_secrets {
+                if row.settings != admin::to_json(&client.settings)? || !same_secrets {
                     difference.changed.push(client.settings.id.clone());
                 }
             }
@@ -80,9 +96,13 @@ pub fn difference(c: &mut Connection, declared: &[Declared]) -> Result<Differenc
     Ok(difference)
 }
 
-/// Makes the database say what the file says.
+/// Makes the database say what the file says; nothing where an id is [`Difference::taken`].
 pub fn apply(tx: &mut Connection, declared: &[Declared], now: i64) -> Result<Difference, StorageError> {
+    in_turn(tx)?;
     let difference = difference(tx, declared)?;
+    if !difference.taken.is_empty() {
+        return Ok(difference);
+    }
     for id in &difference.removed {
         admin::remove(tx, id, now)?;
     }
@@ -95,18 +115,36 @@ pub fn apply(tx: &mut Connection, declared: &[Declared], now: i64) -> Result<Dif
         } else {
             continue;
         }
-        apply_secrets(tx, client, now)?;
+        replace_secrets(tx, client, now)?;
     }
     Ok(difference)
 }
 
-fn apply_secrets(tx: &mut Connection, client: &Declared, now: i64) -> Result<(), StorageError> {
+/// Makes the secrets in the database those of the files, and touches nothing else: of a client that is stored otherwise than our
+/// file says, a node with a newer file has charge. Answers the ids of the clients whose secrets changed.
+pub fn apply_secrets(tx: &mut Connection, declared: &[Declared], now: i64) -> Result<Vec<String>, StorageError> {
+    in_turn(tx)?;
+    let mut changed = Vec::new();
+    for client in declared {
+        let ours = admin::to_json(&client.settings)?;
+        let stored = clients::find(tx, &client.settings.id)?;
+        if stored.is_some_and(|(row, _)| row.declared && row.settings == ours) && replace_secrets(tx, client, now)? {
+            changed.push(client.settings.id.clone());
+        }
+    }
+    Ok(changed)
+}
+
+/// Whether there was anything to do.
+fn replace_secrets(tx: &mut Connection, client: &Declared, now: i64) -> Result<bool, StorageError> {
     let id = &client.settings.id;
     let stored = clients::find(tx, id)?.map(|(_, secrets)| secrets).unwrap_or_default();
+    let mut changed = false;
     let wanted: Vec<_> = client.secrets.iter().map(|secret| secret.digest().encode()).collect();
     for gone in stored.iter().filter(|row| !wanted.contains(&row.digest)) {
         clients::remove_secret(tx, id, &gone.id)?;
-        admin::changed(tx, id, Event::ClientSecretRemoved, now)?;
+        admin::changed(tx, id, Event::ClientSecretRemoved, json!({ "secret_id": gone.id }), now)?;
+        changed = true;
     }
     for secret in &client.secrets {
         let digest = secret.digest();
@@ -124,7 +162,11 @@ fn apply_secrets(tx: &mut Connection, client: &Declared, now: i64) -> Result<(),
             last_used_at: None,
         };
         clients::add_secret(tx, &row)?;
-        admin::changed(tx, id, Event::ClientSecretAdded, now)?;
+        admin::changed(tx, id, Event::ClientSecretAdded, json!({ "secret_id": row.id }), now)?;
+        changed = true;
     }
-    Ok(())
+    Ok(changed)
 }
+
+#[cfg(test)]
+mod tests;

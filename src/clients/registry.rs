@@ -22,35 +22,45 @@ impl Registry {
 
     /// Loads all clients again.
     pub fn reload(&self, c: &mut Connection) -> Result<(), StorageError> {
-        let loaded: HashMap<_, _> = clients::all(c)?
-            .iter()
-            .map(|(row, secrets)| Client::from_rows(row, secrets).map(|client| (client.id.clone(), Arc::new(client))))
-            .collect::<Result<_, _>>()?;
-        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        let rows = clients::all(c)?;
+        let mut map = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        *map = rows.iter().map(|(row, secrets)| loaded(&map, row, secrets)).map(|client| (client.id.clone(), client)).collect();
         Ok(())
     }
 
     /// Takes over what the database holds of one client; None if it is gone.
-    pub fn replace(&self, id: &str, rows: Option<(ClientRow, Vec<SecretRow>)>) -> Result<(), StorageError> {
-        let client = rows.map(|(row, secrets)| Client::from_rows(&row, &secrets)).transpose()?;
+    pub fn replace(&self, id: &str, rows: Option<(ClientRow, Vec<SecretRow>)>) {
         let mut map = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        match client {
-            Some(client) => map.insert(client.id.clone(), Arc::new(client)),
+        match rows.map(|(row, secrets)| loaded(&map, &row, &secrets)) {
+            Some(client) => map.insert(client.id.clone(), client),
             None => map.remove(id),
         };
-        Ok(())
     }
 
-    /// Writes down when each secret was last used. Called now and then: the path of a request never writes for this.
+    /// Writes down when secrets were last used, where that has moved. Called now and then: the path of a request never writes for
+    /// this.
     pub async fn flush_last_used(&self, storage: &Storage) -> Result<(), StorageError> {
-        let used: Vec<(String, i64)> = {
-            let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-            let secrets = clients.values().flat_map(|client| &client.secrets);
-            secrets.filter(|s| s.last_used_at() > 0).map(|s| (s.id.as_str().to_owned(), s.last_used_at())).collect()
-        };
+        let all: Vec<_> = self.clients.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let secrets = all.iter().flat_map(|client| &client.secrets);
+        let mut used: Vec<_> = secrets.filter_map(|secret| Some((secret, secret.unstored_use()?))).collect();
         if used.is_empty() {
             return Ok(());
         }
-        storage.write(move |tx| clients::touch_secrets(tx, &used)).await
+        // In one order on all nodes, so that no two wait for one another.
+        used.sort_by(|(a, _), (b, _)| a.id.as_str().cmp(b.id.as_str()));
+        let rows: Vec<(String, i64)> = used.iter().map(|(secret, at)| (secret.id.as_str().to_owned(), *at)).collect();
+        storage.write(move |tx| clients::touch_secrets(tx, &rows)).await?;
+        for (secret, at) in used {
+            secret.stored_use(at);
+        }
+        Ok(())
     }
+}
+
+fn loaded(before: &HashMap<ClientId, Arc<Client>>, row: &ClientRow, secrets: &[SecretRow]) -> Arc<Client> {
+    let mut client = Client::from_rows(row, secrets);
+    if let Some(before) = before.get(row.id.as_str()) {
+        client.take_over_uses(before);
+    }
+    Arc::new(client)
 }

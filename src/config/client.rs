@@ -40,12 +40,27 @@ pub struct Client {
     pub signing_algorithm: Option<SigningAlgorithm>,
     /// Which of `roles` and `groups` its JWT access tokens carry (RFC 9068 section 2.2.3.1).
     pub jwt_claims: Vec<String>,
-    #[serde(deserialize_with = "super::duration::optional", serialize_with = "write_duration", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "super::duration::optional", serialize_with = "write_duration")]
     pub access_lifetime: Option<Duration>,
 }
 
+impl Client {
+    /// Reads what is stored. Members that this version does not know, those of a newer one, are passed over.
+    pub fn from_stored(text: &str) -> Result<Client, serde_json::Error> {
+        let mut members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+        // Every key is written, so that what is not among these is not ours.
+        if let serde_json::Value::Object(known) = serde_json::to_value(Client::default())? {
+            members.retain(|name, _| known.contains_key(name));
+        }
+        serde_json::from_value(members.into())
+    }
+}
+
 fn write_duration<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(value.unwrap_or_default()))
+    match value {
+        Some(duration) => serializer.collect_str(&humantime::format_duration(*duration)),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// `token_endpoint_auth_method` of RFC 7591 section 2.
@@ -75,4 +90,22 @@ pub enum TokenFormat {
     #[default]
     Opaque,
     Jwt,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_reads_back_and_members_of_a_newer_version_are_passed_over() {
+        let lifetime = Some(Duration::from_secs(300));
+        let client = Client { id: "a".to_owned(), roles: vec!["r".to_owned()], access_lifetime: lifetime, ..Client::default() };
+        let mut stored = serde_json::to_value(&client).unwrap();
+        stored["of_tomorrow"] = true.into();
+        let read = Client::from_stored(&stored.to_string()).unwrap();
+        assert_eq!((read.id.as_str(), read.roles.len(), read.access_lifetime), ("a", 1, lifetime));
+        stored["auth_method"] = "of_tomorrow".into();
+        assert!(Client::from_stored(&stored.to_string()).is_err(), "a value that it does not know may be a limit");
+        assert!(Client::from_stored("{}").is_ok_and(|client| client.access_lifetime.is_none()));
+    }
 }

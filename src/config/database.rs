@@ -15,9 +15,22 @@ pub struct Database {
     pub url_file: Option<PathBuf>,
     /// Connections to hold open.
     pub pool_size: u32,
-    /// How long a request waits for a connection before it is answered 503.
+    /// How long a request waits for a connection to the database before it is answered 503.
     #[serde(deserialize_with = "super::duration::deserialize")]
     pub acquire_timeout: Duration,
+}
+
+impl Database {
+    /// The path of a SQLite database, out of `sqlite:PATH` or `sqlite://PATH`; None for another database.
+    pub fn sqlite_path(&self) -> Option<&str> {
+        sqlite_path(self.url.expose())
+    }
+}
+
+/// [`Database::sqlite_path`] of a URL alone.
+pub fn sqlite_path(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("sqlite:")?;
+    Some(path.strip_prefix("//").filter(|rest| !rest.is_empty()).unwrap_or(path))
 }
 
 impl Default for Database {

@@ -12,7 +12,8 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 
 /// The same for a key that may be absent.
 pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    deserialize(deserializer).map(Some)
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| parse(&text).map_err(de::Error::custom)).transpose()
 }
 
 /// The duration that `text` names, or the reason why it names none.

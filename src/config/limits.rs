@@ -17,7 +17,7 @@ pub struct Limits {
     pub revocations: Rate,
     /// Bytes of a request body.
     pub body_bytes: usize,
-    /// How long a request may take to arrive and, but for sign-ins, to be answered.
+    /// How long a TLS handshake, the head of a request and its body may each take to arrive. The answer is not bounded by it.
     #[serde(deserialize_with = "super::duration::deserialize")]
     pub request_timeout: Duration,
     /// Connections served at a time; further ones wait.

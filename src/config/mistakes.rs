@@ -205,7 +205,11 @@ fn each_mistake_in_a_file_has_its_line_and_mend() {
             "c.toml:4:1: client[0].auth_method: none is for public clients; set public = true, or another method",
         ),
         (
-            &format!("{client}roles = [\"countersign:admin\"]"),
+            "[[source]]\nname = \"a\"\ntype = \"okta\"\nissuer = \"https://x.test\"\nclient_id = \"1\"\n[[source]]\nname = \"b\"\ntype = \"oidc\"\nissuer = \"https://x.test\"\nclient_id = \"2\"",
+            "c.toml:9:1: source[1].issuer: source[0] has this issuer already; its id tokens could belong to either",
+        ),
+        (
+            &format!("{client}roles = [\"Countersign:admin\"]"),
             "c.toml:4:10: client[0].roles[0]: roles that begin countersign: administer Countersign, and no client may have them",
         ),
         (&format!("{client}sources = [\"corp\"]"), "c.toml:4:12: client[0].sources[0]: there is no source corp; the sources are local"),

@@ -34,7 +34,7 @@ mod validate_client;
 pub use accounts::Accounts;
 pub use audit::Audit;
 pub use client::{AuthMethod, Client, Introspect, TokenFormat};
-pub use database::Database;
+pub use database::{Database, sqlite_path};
 pub use dialect::{Croit, Dialects};
 pub use keys::Keys;
 pub use limits::{Limits, Rate};
@@ -49,7 +49,7 @@ pub use source::{
     Attributes, LdapBind, LdapPool, LdapPreset, LdapSource, LdapTls, LocalSource, OidcSource, Referrals, SearchScope, Source, SourceKind,
 };
 pub use tokens::{SigningAlgorithm, Tokens};
-pub use validate_client::check as check_client;
+pub use validate_client::{LONGEST_ACCESS_LIFETIME, check as check_client};
 
 use std::collections::BTreeMap;
 

@@ -38,7 +38,7 @@ pub(super) fn resolve(config: &mut Config, directory: &Path, locations: &Locatio
     if config.keys.encryption_key.is_some() && config.keys.encryption_key_file.is_some() {
         problems.push(twice(locations, "keys.encryption_key", "keys.encryption_key_file"));
     }
-    if url_from_file && let Some(path) = config.database.url.expose().strip_prefix("sqlite:") {
+    if url_from_file && let Some(path) = config.database.sqlite_path() {
         // An empty path and :memory: are refused later, by name.
         if !path.is_empty() && !path.starts_with(':') {
             config.database.url = Secret::new(format!("sqlite:{}", directory.join(path).display()));

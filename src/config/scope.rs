@@ -4,7 +4,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScopeSettings {
-    /// For people who read it.
+    /// Documents the scope, in this file.
     pub description: Option<String>,
     /// A person gets this scope only with this role.
     pub requires_role: Option<String>,

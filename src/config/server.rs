@@ -17,8 +17,8 @@ pub struct Server {
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the private key; re-read when it changes.
     pub tls_key: Option<PathBuf>,
-    /// Networks of the reverse proxies that speak plain http to us. With any named, other peers get 400 except for the health
-    /// checks, and the client's address is the rightmost hop of X-Forwarded-For that is none of these.
+    /// Networks of the reverse proxies in front of us. The client's address is the rightmost hop of X-Forwarded-For that is none of
+    /// these, where the peer is one. With plain http off loopback, other peers get 400 except for the health checks.
     pub trusted_proxies: Vec<IpNet>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::location::Problem;
-use super::validate_client::clients;
+use super::validate_client::{LONGEST_ACCESS_LIFETIME, clients};
 use super::{Config, Source, SourceKind};
 use crate::oauth2::scope;
 
@@ -120,7 +120,7 @@ fn durations(config: &Config, problems: &mut Vec<Problem>) {
     let (tokens, limits) = (&config.tokens, &config.limits);
     let second = Duration::from_secs(1);
     let bounds = [
-        ("tokens.access_lifetime", tokens.access_lifetime, second, DAY),
+        ("tokens.access_lifetime", tokens.access_lifetime, second, LONGEST_ACCESS_LIFETIME),
         ("tokens.refresh_lifetime", tokens.refresh_lifetime, second, TEN_YEARS),
         ("tokens.refresh_idle", tokens.refresh_idle, second, TEN_YEARS),
         ("tokens.refresh_grace", tokens.refresh_grace, second, Duration::from_secs(600)),
@@ -171,6 +171,7 @@ fn numbers(config: &Config, problems: &mut Vec<Problem>) {
 fn sources(config: &Config, problems: &mut Vec<Problem>) {
     let mut names = BTreeMap::new();
     let mut domains = BTreeMap::new();
+    let mut issuers = BTreeMap::new();
     let mut local = None;
     for (i, source) in config.sources.iter().enumerate() {
         let name = &source.name;
@@ -186,6 +187,12 @@ fn sources(config: &Config, problems: &mut Vec<Problem>) {
         {
             problems
                 .push(Problem::new(format!("source[{i}].type"), format!("source[{first}] is local already, and there is one such source")));
+        }
+        if let SourceKind::Oidc(oidc) = &source.kind
+            && let Some(first) = issuers.insert(oidc.issuer.as_str(), i).filter(|_| !oidc.issuer.is_empty())
+        {
+            let reason = format!("source[{first}] has this issuer already; its id tokens could belong to either");
+            problems.push(Problem::new(format!("source[{i}].issuer"), reason));
         }
         for (d, domain) in domains_of(source).iter().enumerate() {
             if let Some(first) = domains.insert(domain.to_lowercase(), i).filter(|first| *first != i) {

@@ -11,8 +11,14 @@ use super::{AuthMethod, Client, Config, Introspect};
 use crate::oauth2::request::GrantType;
 use crate::oauth2::{ClientId, scope};
 
-/// Roles that begin so administer Countersign itself; clients never have them.
-const OUR_ROLES: &str = "countersign:";
+/// Whether a role administers Countersign itself: clients never have such. Case does not matter, so that no look-alike is made.
+fn administers(role: &str) -> bool {
+    const OURS: &str = "countersign:";
+    role.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
+/// An access token lives no longer than this, whatever is configured.
+pub const LONGEST_ACCESS_LIFETIME: Duration = Duration::from_secs(86_400);
 
 pub(super) fn clients(config: &Config, problems: &mut Vec<Problem>) {
     let mut ids = BTreeMap::new();
@@ -76,8 +82,8 @@ pub fn check(client: &Client) -> Vec<Problem> {
     for (i, role) in client.roles.iter().enumerate() {
         if role.is_empty() {
             add(format!("roles[{i}]"), "an empty role".to_owned());
-        } else if role.starts_with(OUR_ROLES) {
-            add(format!("roles[{i}]"), format!("roles that begin {OUR_ROLES} administer Countersign, and no client may have them"));
+        } else if administers(role) {
+            add(format!("roles[{i}]"), "roles that begin countersign: administer Countersign, and no client may have them".to_owned());
         }
     }
     for (i, _) in client.audiences.iter().enumerate().filter(|(_, audience)| audience.is_empty()) {
@@ -91,7 +97,7 @@ pub fn check(client: &Client) -> Vec<Problem> {
     for (i, claim) in client.jwt_claims.iter().enumerate().filter(|(_, claim)| !["roles", "groups"].contains(&claim.as_str())) {
         add(format!("jwt_claims[{i}]"), format!("unknown claim {claim}; write roles or groups"));
     }
-    let lifetime = client.access_lifetime.and_then(|l| between("access_lifetime", l, Duration::from_secs(1), Duration::from_secs(86_400)));
+    let lifetime = client.access_lifetime.and_then(|l| between("access_lifetime", l, Duration::from_secs(1), LONGEST_ACCESS_LIFETIME));
     problems.extend(lifetime);
     problems
 }

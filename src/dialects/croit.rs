@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clients::authenticate::basic;
 use crate::clients::{Client, Credentials};
 use crate::config;
-use crate::grants::{self, Issued, inspect, revoke};
+use crate::grants::{self, Caller, Issued, inspect, revoke};
 use crate::identity::Source;
 use crate::identity::oidc::{Oidc, UnverifiedIdToken};
 use crate::oauth2::request::{Grant, GrantType};
@@ -106,7 +106,8 @@ async fn login(request: Request, dialect: Arc<Dialect>) -> Answer {
             let credentials = Credentials::read(Some(header), &form)?;
             let client = request.app.authenticate(&credentials).await.inspect_err(|error| request.client_refused(&credentials, error))?;
             let asked = TokenRequest { grant: Grant::ClientCredentials, scope: None, targets: Vec::new() };
-            let issued = grants::grant(&request.app, &request.caller_for(client.clone()), asked).await?;
+            let caller = Caller { authenticated: true, ..request.caller_for(client.clone()) };
+            let issued = grants::grant(&request.app, &caller, asked).await?;
             return login_answer(&issued, &client);
         }
         if user.expose().is_empty() || password.expose().is_empty() {
@@ -128,14 +129,17 @@ async fn login(request: Request, dialect: Arc<Dialect>) -> Answer {
     answer
 }
 
-/// Whether the user name of HTTP Basic is a client_id. One that was just added elsewhere counts, so the node catches up first.
+/// Whether the user name of HTTP Basic is a client_id, as it stands there or form-decoded as RFC 6749 section 2.3.1 asks: a
+/// client's secret must never be tried as somebody's password. One that was just added elsewhere counts, so the node catches up first.
 async fn is_client(app: &App, user: &Secret) -> Result<bool, OAuth2Error> {
-    let Ok(id) = form::decode(user.expose().as_bytes()) else { return Ok(false) };
-    if app.clients.find(&id).is_some() {
+    let raw = user.expose();
+    let decoded = form::decode(raw.as_bytes()).ok();
+    let known = || app.clients.find(raw).is_some() || decoded.as_deref().is_some_and(|id| app.clients.find(id).is_some());
+    if known() {
         return Ok(true);
     }
     app.catch_up().await?;
-    Ok(app.clients.find(&id).is_some())
+    Ok(known())
 }
 
 /// POST /auth/login-form: the password grant without client authentication.

@@ -17,6 +17,7 @@ async fn answer(request: &Request) -> Result<Answer, OAuth2Error> {
     // Section 2.1: the caller is authenticated first, whatever the token.
     let caller = request.caller(&form).await?;
     if caller.client.settings.public {
+        request.refuse_public(&caller);
         return Err(OAuth2Error::new(ErrorCode::InvalidClient, "introspection needs a client that can keep a secret"));
     }
     let token = form.require("token")?;

@@ -3,7 +3,9 @@
 //!
 //! A grant that signs a person in ends in [`sign_in`]; every token is minted in [`issue`].
 
+mod attempt;
 mod client_credentials;
+mod commit;
 pub mod inspect;
 mod issue;
 mod password;
@@ -27,6 +29,8 @@ use crate::oauth2::{ErrorCode, OAuth2Error, Scope, TokenRequest, TokenResponse};
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub client: Arc<Client>,
+    /// Whether the client proved who it is with a secret. A public client, or one that stands in for a dialect, can be anybody.
+    pub authenticated: bool,
     pub address: IpAddr,
     pub request_id: RequestId,
 }
@@ -61,7 +65,7 @@ pub async fn grant(app: &App, caller: &Caller, mut request: TokenRequest) -> Res
     let rv = app.rv()?;
     let asked = permit(app, caller, &mut request, rv).inspect_err(|error| {
         let record = Record::refused(Event::GrantRefused, app.clock.now(), error.code.as_str());
-        app.refusals.record(sign_in::of_caller(record, caller).detail(error.description.as_ref().into()));
+        app.refusals.record(attempt::of_caller(record, caller).detail(error.description.as_ref().into()));
     })?;
     let grant_type = request.grant.grant_type();
     let issued = match request.grant {

@@ -1,6 +1,7 @@
 //! RFC 6749 section 4.3, for clients that are allowed it by name: the person's password goes to the source that knows them.
 
-use super::sign_in::{self, Attempt};
+use super::attempt::{self, Attempt};
+use super::sign_in;
 use super::{Asked, Caller, Issued};
 use crate::app::App;
 use crate::identity::Authentication;
@@ -10,16 +11,20 @@ use crate::oauth2::{OAuth2Error, Secret};
 pub async fn grant(
     app: &App,
     caller: &Caller,
-    asked: Asked,
+    mut asked: Asked,
     username: String,
     password: Secret,
     source: Option<String>,
 ) -> Result<Issued, OAuth2Error> {
     let client = &caller.client;
     if source.as_ref().is_some_and(|name| app.sources.find(name).is_none() || !client.admits_source(name)) {
+        app.refusals.record(attempt::refusal_record(caller, "unknown_source", asked.now).username(&username));
         return Err(OAuth2Error::invalid_request("there is no such source for this client"));
     }
     let attempt = Attempt::begin(app, caller, &username)?;
+    // Up to here, so that what is revoked while the source is asked is noticed, and what was revoked before is not taken for it.
+    app.catch_up().await?;
+    asked.rv = app.rv()?;
     match app.sources.authenticate(&username, &password, source.as_deref(), |name| client.admits_source(name)).await {
         Authentication::Authenticated(identity) => {
             attempt.succeeded(app);

@@ -1,8 +1,9 @@
 //! RFC 6749 section 6 with rotation and reuse detection (RFC 9700 section 4.14.2). The token names a family and a generation; one
 //! guarded update moves the family on. The person is asked for again at the source each time.
 
+use super::attempt::{of_caller, unavailable};
 use super::issue::{self, Person, Subject};
-use super::sign_in::{self, GrantRecord, SignedIn, of_caller};
+use super::sign_in::{self, GrantRecord, SignedIn};
 use super::{Asked, Caller, Issued, inspect};
 use crate::app::App;
 use crate::audit::{Event, Record};
@@ -33,10 +34,17 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
             return Err(OAuth2Error::invalid_grant());
         }
     }
-    let family_scope: Scope = Scope::parse(&held.family.scope).unwrap_or_default();
+    // What was taken from the client since the sign-in is taken from its families too.
+    if !caller.client.admits_source(&held.grant.source) {
+        return Err(held.end(app, caller, "source_not_allowed", asked.now).await);
+    }
+    let mut family_scope: Scope = Scope::parse(&held.family.scope).unwrap_or_default();
     if asked.scope.as_ref().is_some_and(|scope| !scope.is_subset(&family_scope)) {
+        app.refusals.record(refused_audit(caller, &held, Event::RefreshRefused, "invalid_scope", asked.now));
         return Err(OAuth2Error::new(ErrorCode::InvalidScope, "the scope is beyond what was granted at sign-in"));
     }
+
+    family_scope.retain(|token| caller.client.scopes.contains(token));
 
     let identity = match recheck(app, &held).await? {
         Ok(identity) => identity,
@@ -55,6 +63,20 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
     let mut record = GrantRecord::of(&identity, &evaluation, &roles, &held.account.username);
     let before: GrantRecord = serde_json::from_str(&held.grant.record).unwrap_or_default();
     (record.amr, record.upstream_session, record.upstream_token) = (before.amr, before.upstream_session, before.upstream_token);
+    let person = Person {
+        account: held.account.id.as_str().into(),
+        grant: held.grant.id.as_str().into(),
+        source: held.grant.source.as_str().into(),
+        username: held.account.username.clone(),
+        groups: record.groups.clone(),
+        auth_time: held.grant.auth_time,
+        amr: record.amr.clone(),
+        identity_checked_at: asked.now,
+    };
+    let audience = if asked.retarget { asked.audience } else { held.audience(app, caller)? };
+    // Before the rotation: a token that cannot be made must not cost the caller the refresh token.
+    let minted = issue::access_token(app, &caller.client, Subject::Person(&person), &scope, &audience, roles.clone(), asked.rv, asked.now)?;
+
     let rotation = Rotation {
         claims: claims.clone(),
         grant: held.grant.clone(),
@@ -76,18 +98,6 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
         }
     };
 
-    let person = Person {
-        account: held.account.id.as_str().into(),
-        grant: held.grant.id.as_str().into(),
-        source: held.grant.source.as_str().into(),
-        username: held.account.username.clone(),
-        groups: record.groups,
-        auth_time: held.grant.auth_time,
-        amr: record.amr,
-        identity_checked_at: asked.now,
-    };
-    let audience = if asked.retarget { asked.audience } else { serde_json::from_str(&held.family.audience).unwrap_or(asked.audience) };
-    let minted = issue::access_token(app, &caller.client, Subject::Person(&person), &scope, &audience, roles.clone(), asked.rv, asked.now)?;
     let refresh =
         issue::refresh_token(app, &caller.client, &FamilyId::from(held.family.id.as_str()), generation, held.family.expires_at, asked.now)?;
     let response = TokenResponse {
@@ -166,6 +176,13 @@ impl Held {
         if claims.generation == family.generation || in_grace { Judgement::Usable } else { Judgement::Replayed }
     }
 
+    /// The audience of the sign-in, as far as the client may still have it, else its default.
+    fn audience(&self, app: &App, caller: &Caller) -> Result<Vec<String>, OAuth2Error> {
+        let mut stored: Vec<String> = serde_json::from_str(&self.family.audience).unwrap_or_default();
+        stored.retain(|audience| caller.client.settings.audiences.contains(audience));
+        issue::audience(app, &caller.client, stored)
+    }
+
     /// Gone, disabled or denied at the source: the family and everything issued with it ends.
     async fn end(&self, app: &App, caller: &Caller, reason: &str, now: i64) -> OAuth2Error {
         let audit = refused_audit(caller, self, Event::RefreshRefused, reason, now);
@@ -195,7 +212,7 @@ async fn recheck(app: &App, held: &Held) -> Result<Result<Identity, String>, OAu
     match named.recheck(&record.subject).await {
         Authentication::Authenticated(identity) => Ok(Ok(*identity)),
         Authentication::Refused(refusal) => Ok(Err(refusal.reason.as_str().to_owned())),
-        Authentication::Unavailable(outage) => Err(sign_in::unavailable(outage)),
+        Authentication::Unavailable(outage) => Err(unavailable(outage)),
     }
 }
 

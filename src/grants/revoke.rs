@@ -1,6 +1,6 @@
 //! Revocation of one token (RFC 7009): durable before the answer, effective at once on this node.
 
-use super::sign_in::of_caller;
+use super::attempt::of_caller;
 use super::{Caller, inspect};
 use crate::app::App;
 use crate::audit::{Event, Record};
@@ -15,11 +15,15 @@ use crate::tokens::revocation::Kind;
 pub async fn revoke(app: &App, caller: &Caller, token: &str) -> Result<(), OAuth2Error> {
     app.rv()?;
     let key = caller.client.id.as_str();
-    app.throttles.revocations.check(key).map_err(OAuth2Error::too_many_tries)?;
     let now = app.clock.now();
+    let refused = |reason: &str| app.refusals.record(of_caller(Record::refused(Event::TokenRevoked, now, reason), caller));
+    app.throttles.revocations.check(key).map_err(|wait| {
+        refused("throttled");
+        OAuth2Error::too_many_tries(wait)
+    })?;
     let record = of_caller(Record::ok(Event::TokenRevoked, now), caller);
     if let Some(claims) = inspect::refresh_claims(app, token).await? {
-        own(caller, claims.client_id.as_str())?;
+        own(caller, claims.client_id.as_str()).inspect_err(|_| refused("unauthorized_client"))?;
         if claims.exp <= now {
             return Ok(());
         }
@@ -27,7 +31,7 @@ pub async fn revoke(app: &App, caller: &Caller, token: &str) -> Result<(), OAuth
         let family = claims.family.to_string();
         app.storage.write(move |tx| end(tx, &family, record, now)).await?;
     } else if let Some(claims) = inspect::unexpired(app, token).await? {
-        own(caller, claims.client_id.as_str())?;
+        own(caller, claims.client_id.as_str()).inspect_err(|_| refused("unauthorized_client"))?;
         if app.revocations.kills_token(&claims) {
             return Ok(());
         }

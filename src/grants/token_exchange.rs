@@ -1,20 +1,32 @@
 //! RFC 8693: an id token of Okta or another provider becomes a token of ours. The id token is used once.
 
-use super::sign_in::{self, refusal_record};
+use super::attempt::{refusal_record, unavailable};
+use super::sign_in;
 use super::{Asked, Caller, Issued};
 use crate::app::App;
 use crate::identity::Authentication;
 use crate::identity::oidc::{Purpose, UnverifiedIdToken};
+use crate::limits::network;
 use crate::oauth2::request::GrantType;
 use crate::oauth2::{ErrorCode, OAuth2Error, Secret};
 
-pub async fn grant(app: &App, caller: &Caller, asked: Asked, subject_token: Secret) -> Result<Issued, OAuth2Error> {
-    let key = caller.client.id.as_str();
-    app.throttles.exchanges.check(key).map_err(OAuth2Error::too_many_tries)?;
+pub async fn grant(app: &App, caller: &Caller, mut asked: Asked, subject_token: Secret) -> Result<Issued, OAuth2Error> {
+    // What did not prove to be the client must not use up the tries of those who did: its address has tries of its own.
+    let key = match caller.authenticated {
+        true => caller.client.id.to_string(),
+        false => format!("{} {}", caller.client.id, network(caller.address)),
+    };
+    app.throttles.exchanges.check(&key).map_err(|wait| {
+        app.refusals.record(refusal_record(caller, "throttled", asked.now));
+        OAuth2Error::too_many_tries(wait)
+    })?;
+    app.catch_up().await?;
+    asked.rv = app.rv()?;
+    let now = asked.now;
     let refused = |reason: &'static str, detail: &str| {
-        app.throttles.exchanges.fail(key);
+        app.throttles.exchanges.fail(&key);
         crate::metrics::sign_in_refused(reason);
-        app.refusals.record(refusal_record(caller, reason, asked.now).detail(detail.into()));
+        app.refusals.record(refusal_record(caller, reason, now).detail(detail.into()));
         OAuth2Error::invalid_request("the subject_token is not valid")
     };
     let token = UnverifiedIdToken::parse(subject_token.expose()).map_err(|refusal| refused(refusal.as_str(), ""))?;
@@ -26,15 +38,17 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, subject_token: Secr
         app.refusals.record(refusal_record(caller, "unauthorized_client", asked.now).source(name.as_str()));
         return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not exchange tokens of this issuer"));
     }
-    match oidc.verify(&token, Purpose::Exchange).await {
+    let verified = oidc.verify(&token, Purpose::Exchange).await;
+    verified.count(name);
+    match verified {
         Authentication::Authenticated(identity) => {
             let issued = sign_in::complete(app, caller, asked, *identity, GrantType::TokenExchange).await;
             if matches!(&issued, Err(error) if error.code == ErrorCode::InvalidGrant) {
-                app.throttles.exchanges.fail(key);
+                app.throttles.exchanges.fail(&key);
             }
             issued
         }
         Authentication::Refused(refusal) => Err(refused(refusal.reason.as_str(), &refusal.detail)),
-        Authentication::Unavailable(outage) => Err(sign_in::unavailable(outage)),
+        Authentication::Unavailable(outage) => Err(unavailable(outage)),
     }
 }

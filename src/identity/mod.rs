@@ -79,6 +79,8 @@ pub enum Authentication {
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub reason: RefusalReason,
+    /// The source that said no.
+    pub source: Option<SourceName>,
     /// The subject or account, where the source knows it.
     pub subject: Option<String>,
     /// For the audit: codes, never passwords.
@@ -87,7 +89,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(reason: RefusalReason, detail: impl Into<String>) -> Refusal {
-        Refusal { reason, subject: None, detail: detail.into() }
+        Refusal { reason, source: None, subject: None, detail: detail.into() }
     }
 }
 

@@ -4,6 +4,7 @@ use super::ldap::Ldap;
 use super::local::Local;
 use super::oidc::Oidc;
 use super::{Authentication, Outage, Refusal, RefusalReason};
+use crate::metrics::{self, SignIn};
 use crate::oauth2::{Secret, SourceName};
 
 /// One source. A new kind is one folder and one variant.
@@ -58,6 +59,7 @@ impl Sources {
     /// user" moves on to the next; a bad password or an outage ends it.
     pub async fn authenticate(&self, login: &str, password: &Secret, only: Option<&str>, admits: impl Fn(&str) -> bool) -> Authentication {
         let mut last = Refusal::new(RefusalReason::UnknownUser, "no source was asked");
+        let mut asked = None;
         for named in self.choose(login, only, admits) {
             let answer = match &named.source {
                 Source::Local(local) => local.authenticate(login, password).await,
@@ -65,11 +67,23 @@ impl Sources {
                 Source::Oidc(_) => continue,
             };
             match answer {
-                Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => last = refusal,
-                decided => return decided,
+                Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => {
+                    (last, asked) = (refusal, Some(&named.name));
+                }
+                mut decided => {
+                    decided.count(&named.name);
+                    if let Authentication::Refused(refusal) = &mut decided {
+                        refusal.source = Some(named.name.clone());
+                    }
+                    return decided;
+                }
             }
         }
-        Authentication::Refused(last)
+        let refused = Authentication::Refused(last);
+        if let Some(name) = asked {
+            refused.count(name);
+        }
+        refused
     }
 
     fn choose<'a>(&'a self, login: &str, only: Option<&'a str>, admits: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a Named> {
@@ -79,6 +93,17 @@ impl Sources {
         self.0.iter().filter(move |named| {
             admits(named.name.as_str()) && only.is_none_or(|name| named.name.as_str() == name) && (!by_domain || routed(named))
         })
+    }
+}
+
+impl Authentication {
+    /// Counts a sign-in that ended here. One that goes on is counted when its tokens are issued.
+    pub fn count(&self, source: &SourceName) {
+        match self {
+            Authentication::Authenticated(_) => {}
+            Authentication::Refused(_) => metrics::signed_in(source.as_str(), SignIn::Refused),
+            Authentication::Unavailable(_) => metrics::signed_in(source.as_str(), SignIn::Unavailable),
+        }
     }
 }
 

@@ -9,14 +9,20 @@ pub struct Form {
     pairs: Vec<(String, Secret)>,
 }
 
+/// More parameters than any request of ours has. Each is compared with those before it, so there must be an end.
+const MOST_PARAMETERS: usize = 64;
+
 /// May be repeated: RFC 8707 section 2 and RFC 8693 section 2.1.
 const REPEATABLE: [&str; 2] = ["resource", "audience"];
 
 impl Form {
-    /// Parses a body. Errors: `invalid_request` for bytes that are not UTF-8 once decoded, NUL, or a repeated parameter.
+    /// Parses a body. Errors: `invalid_request` for bytes that are not UTF-8 once decoded, NUL, a repeated parameter, or too many.
     pub fn parse(body: &[u8]) -> Result<Form, OAuth2Error> {
         let mut pairs: Vec<(String, Secret)> = Vec::with_capacity(6);
         for pair in body.split(|b| *b == b'&').filter(|p| !p.is_empty()) {
+            if pairs.len() == MOST_PARAMETERS {
+                return Err(OAuth2Error::invalid_request("the request has too many parameters"));
+            }
             let mut halves = pair.splitn(2, |b| *b == b'=');
             let name = decode(halves.next().unwrap_or_default())?;
             let value = decode(halves.next().unwrap_or_default())?;
@@ -78,6 +84,13 @@ mod tests {
         assert_eq!(form.all("audience").collect::<Vec<_>>(), ["x", "y"]);
         assert!(Form::parse(b"a=1&a=2").is_err());
         assert!(Form::parse(b"a=&a=").is_err());
+    }
+
+    #[test]
+    fn there_is_an_end_to_parameters() {
+        let body = |n: usize| (0..n).map(|i| format!("p{i}=1")).collect::<Vec<_>>().join("&");
+        assert!(Form::parse(body(MOST_PARAMETERS).as_bytes()).is_ok());
+        assert!(Form::parse(body(MOST_PARAMETERS + 1).as_bytes()).is_err());
     }
 
     #[test]

@@ -102,6 +102,9 @@ impl TokenRequest {
                     .ok_or_else(|| OAuth2Error::new(ErrorCode::InvalidScope, "scope holds a character that is not allowed"))?,
             ),
         };
+        if grant_type != GrantType::TokenExchange && form.all("audience").count() > 1 {
+            return Err(OAuth2Error::invalid_request("the parameter audience is repeated"));
+        }
         let targets = form.all("resource").chain(form.all("audience")).map(str::to_owned).collect();
         Ok(TokenRequest { grant, scope, targets })
     }
@@ -122,5 +125,7 @@ mod tests {
         assert_eq!(parse("grant_type=password&username=a").unwrap_err(), ErrorCode::InvalidRequest);
         assert_eq!(parse("grant_type=client_credentials&scope=%22").unwrap_err(), ErrorCode::InvalidScope);
         assert!(parse("grant_type=client_credentials&unknown=1").is_ok());
+        assert!(parse("grant_type=client_credentials&resource=a&resource=b").is_ok());
+        assert_eq!(parse("grant_type=client_credentials&audience=a&audience=b").unwrap_err(), ErrorCode::InvalidRequest);
     }
 }

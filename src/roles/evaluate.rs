@@ -8,7 +8,7 @@ use super::matcher::Hit;
 use super::pattern::under_ceiling;
 use super::person::Person;
 use super::template::Template;
-use super::{Rule, Rules, applies, is_privileged, is_role, near};
+use super::{Deny, Rule, Rules, applies, is_privileged, is_role, near};
 
 type Roles = BTreeMap<String, BTreeSet<Reason>>;
 
@@ -45,9 +45,12 @@ impl Rules {
             return Err(EvaluationError::UnknownSource(source.to_owned()));
         }
         let rules = self.rules.iter().filter(|rule| applies(&rule.source, source)).map(|rule| &rule.matcher);
-        let denies = self.denies.iter().filter(|deny| applies(&deny.source, source)).map(|deny| &deny.matcher);
+        let denies = self.denies.iter().filter(|deny| applies(&deny.source, source));
+        if let Some(missing) = denies.clone().find_map(|deny| missing_claim(deny, facts)) {
+            return Err(missing);
+        }
         let selectors = self.require_any.iter().chain(&self.require_all).map(|selector| &selector.matcher);
-        Person::new(facts, rules.chain(denies).chain(selectors))
+        Person::new(facts, rules.chain(denies.map(|deny| &deny.matcher)).chain(selectors))
     }
 
     fn judge(
@@ -124,6 +127,14 @@ impl Rules {
         taken_away.sort();
         taken_away
     }
+}
+
+/// A deny must not be dodged by a token without the claim that it looks at. A person of a directory has no claims at all, and none
+/// to leave out.
+fn missing_claim(deny: &Deny, facts: &Facts) -> Option<EvaluationError> {
+    let pointer = deny.matcher.pointer()?;
+    let missing = facts.claims.is_object() && facts.claims.pointer(pointer).is_none();
+    missing.then(|| EvaluationError::ClaimMissing { deny: deny.id.clone(), pointer: pointer.to_owned() })
 }
 
 /// The role that a rule gives for a hit, or the role and the reason why it is dropped.

@@ -105,6 +105,12 @@ pub enum EvaluationError {
     GroupName { dn: String, reason: DnError },
     #[error("the claim {pointer} holds {found}; a rule looks there and needs a text or a list of texts")]
     Claim { pointer: String, found: &'static str },
+    /// Absent is not empty: the provider may have left out exactly what the deny looks for.
+    #[error(
+        "the deny {deny} looks at the claim {pointer}, and the token has none; have the provider send it (often by a scope), and set \
+         groups_required = true at the source if it is its groups_claim"
+    )]
+    ClaimMissing { deny: String, pointer: String },
     #[error("{count} roles are more than mapping.max_roles = {max}; raise it, narrow the rules or give the client a role_ceiling")]
     TooManyRoles { count: usize, max: usize },
 }

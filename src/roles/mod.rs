@@ -21,7 +21,7 @@ mod template;
 
 pub use evaluation::{Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Matched, NearMiss, Reason, TakenAway};
 pub use explanation::Explanation;
-pub use pattern::{ceiling, is_privileged, is_role};
+pub use pattern::{is_privileged, is_role};
 
 use std::collections::BTreeMap;
 

@@ -113,10 +113,9 @@ async fn answer(mut request: Request<Incoming>, remote: SocketAddr, shared: Arc<
     let path = request.uri().path();
     let route = Route::of(path);
     let response = match shared.proxies.client(remote, path, request.headers()) {
-        Some(client) => {
+        Some(address) => {
             let request_id = RequestId::next();
-            let peer = Peer { address: client.address, via_proxy: client.via_proxy, tls: shared.tls.is_some(), request_id };
-            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Peer { address, request_id });
             // At the level of errors, so that whatever is logged carries the id.
             let span = tracing::error_span!("request", id = %request_id);
             warp::service(shared.routes.clone()).call(request).instrument(span).await?

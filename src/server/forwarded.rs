@@ -15,13 +15,6 @@ pub(super) struct Proxies {
     only: bool,
 }
 
-/// The client that a request came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Client {
-    pub(super) address: IpAddr,
-    pub(super) via_proxy: bool,
-}
-
 impl Proxies {
     pub(super) fn new(server: &config::Server) -> Proxies {
         let plain = server.tls_certificate.is_none();
@@ -33,15 +26,15 @@ impl Proxies {
         Proxies { trusted: Vec::new(), only: false }
     }
 
-    /// The client behind a request, or None where the peer may not be answered. The health checks are answered to everybody, since
+    /// The address of the client behind a request, or None where the peer may not be answered. The health checks are answered to everybody, since
     /// an orchestrator asks them past the proxy.
-    pub(super) fn client(&self, socket: SocketAddr, path: &str, headers: &HeaderMap) -> Option<Client> {
+    pub(super) fn client(&self, socket: SocketAddr, path: &str, headers: &HeaderMap) -> Option<IpAddr> {
         let socket = socket.ip().to_canonical();
         if self.trusts(socket) {
-            return Some(Client { address: self.rightmost_stranger(socket, headers), via_proxy: true });
+            return Some(self.rightmost_stranger(socket, headers));
         }
         let answered = !self.only || matches!(path, "/healthz" | "/readyz");
-        answered.then_some(Client { address: socket, via_proxy: false })
+        answered.then_some(socket)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -97,7 +90,7 @@ mod tests {
             headers.append("x-forwarded-for", HeaderValue::from_bytes(value).unwrap());
         }
         let socket = SocketAddr::new(socket.parse().unwrap(), 4711);
-        proxies.client(socket, "/oauth2/token", &headers).map_or("refused".to_owned(), |client| client.address.to_string())
+        proxies.client(socket, "/oauth2/token", &headers).map_or("refused".to_owned(), |address| address.to_string())
     }
 
     #[test]

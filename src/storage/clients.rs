@@ -90,12 +90,6 @@ pub fn update_settings(tx: &mut Connection, id: &str, settings: &str, declared: 
     Ok(diesel::update(clients::table.find(id)).set(set).execute(tx)? > 0)
 }
 
-/// Disables or enables; false if there is no such client.
-pub fn set_disabled(tx: &mut Connection, id: &str, disabled: bool, now: i64) -> Result<bool, StorageError> {
-    let set = (clients::disabled.eq(disabled), clients::updated_at.eq(now));
-    Ok(diesel::update(clients::table.find(id)).set(set).execute(tx)? > 0)
-}
-
 /// Removes a client and its secrets; false if there is no such client.
 pub fn remove(tx: &mut Connection, id: &str) -> Result<bool, StorageError> {
     Ok(diesel::delete(clients::table.find(id)).execute(tx)? > 0)

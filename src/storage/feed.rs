@@ -52,11 +52,6 @@ pub fn head(c: &mut Connection) -> Result<i64, StorageError> {
     Ok(identity(c)?.1)
 }
 
-/// The name of this feed. A restored backup gets another one, so that nobody continues a feed with numbers that were given before.
-pub fn feed_id(c: &mut Connection) -> Result<String, StorageError> {
-    Ok(identity(c)?.0)
-}
-
 /// The highest number among the entries that match any of (kind, value).
 pub fn latest_matching<K: AsRef<str>, V: AsRef<str>>(tx: &mut Connection, pairs: &[(K, V)]) -> Result<Option<i64>, StorageError> {
     let Some(((kind, value), rest)) = pairs.split_first() else { return Ok(None) };
@@ -79,7 +74,7 @@ pub(super) fn ensure(tx: &mut Connection) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Name and head in one look.
+/// Name and head in one look. A restored backup gets another name, so that nobody continues a feed with numbers that were given before.
 pub(super) fn identity(c: &mut Connection) -> Result<(String, i64), StorageError> {
     let rows: Vec<(String, i64)> = feed::table.load(c)?;
     let count = rows.len();

@@ -75,11 +75,6 @@ pub fn update_checked(
     Ok(diesel::update(grants::table.find(id)).set(set).execute(tx)? > 0)
 }
 
-/// The grants of an account, oldest first.
-pub fn of_account(c: &mut Connection, account_id: &str) -> Result<Vec<GrantRow>, StorageError> {
-    Ok(grants::table.filter(grants::account_id.eq(account_id)).order(grants::id).load(c)?)
-}
-
 /// Adds a family. [`StorageError::Conflict`] if its id is taken.
 pub fn insert_family(tx: &mut Connection, row: &FamilyRow) -> Result<(), StorageError> {
     match execute_on_either!(tx, diesel::insert_into(refresh_families::table).values(row).on_conflict_do_nothing())? {
@@ -109,10 +104,4 @@ pub fn advance(tx: &mut Connection, id: &str, from_generation: i64, now: i64, id
 pub fn kill_family(tx: &mut Connection, id: &str) -> Result<bool, StorageError> {
     let alive = refresh_families::table.find(id).filter(refresh_families::dead.eq(false));
     Ok(diesel::update(alive).set(refresh_families::dead.eq(true)).execute(tx)? > 0)
-}
-
-/// Kills every family of a grant and answers how many lived.
-pub fn kill_families_of_grant(tx: &mut Connection, grant_id: &str) -> Result<usize, StorageError> {
-    let alive = refresh_families::table.filter(refresh_families::grant_id.eq(grant_id)).filter(refresh_families::dead.eq(false));
-    Ok(diesel::update(alive).set(refresh_families::dead.eq(true)).execute(tx)?)
 }

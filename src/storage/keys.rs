@@ -17,10 +17,8 @@ pub struct KeyRow {
     pub algorithm: String,
     /// The name of the key-encryption key that seals it.
     pub kek: String,
-    /// base64 of nonce and ciphertext.
+    /// base64 of nonce and ciphertext. Empty once the key is removed or revoked.
     pub sealed: String,
-    /// The public half as a JWK, for signing keys.
-    pub public: Option<String>,
     pub created_at: i64,
     /// From when it may be used to sign or seal.
     pub active_at: i64,
@@ -54,14 +52,16 @@ pub fn set_retired(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, Stor
     Ok(diesel::update(keys::table.find(kid).filter(keys::retired_at.is_null())).set(keys::retired_at.eq(at)).execute(tx)? > 0)
 }
 
-/// Removes a key from what is published and opened; false as with [`set_retired`].
+/// Removes a key from what is published and opened, and with it what was sealed; false as with [`set_retired`].
 pub fn set_removed(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, StorageError> {
-    Ok(diesel::update(keys::table.find(kid).filter(keys::removed_at.is_null())).set(keys::removed_at.eq(at)).execute(tx)? > 0)
+    let set = (keys::removed_at.eq(at), keys::sealed.eq(""));
+    Ok(diesel::update(keys::table.find(kid).filter(keys::removed_at.is_null())).set(set).execute(tx)? > 0)
 }
 
-/// Revokes a key; false as with [`set_retired`].
+/// Revokes a key and forgets what was sealed; false as with [`set_retired`].
 pub fn set_revoked(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, StorageError> {
-    Ok(diesel::update(keys::table.find(kid).filter(keys::revoked_at.is_null())).set(keys::revoked_at.eq(at)).execute(tx)? > 0)
+    let set = (keys::revoked_at.eq(at), keys::sealed.eq(""));
+    Ok(diesel::update(keys::table.find(kid).filter(keys::revoked_at.is_null())).set(set).execute(tx)? > 0)
 }
 
 /// Brings the first use of a key forward (or puts it off).

@@ -29,11 +29,12 @@ pub mod used;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use either::EitherConnection as Connection;
 pub use error::StorageError;
 pub use follower::Follower;
+pub use transaction::in_turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +46,12 @@ use connection::{Connector, PoolMaker};
 use target::Target;
 use transaction::Purpose;
 use writer::Writer;
+
+/// How long a request waits for one transaction: longer than the 5 s that the database gives a statement. Whether a write that
+/// was given up took effect is unknown, as with any lost answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a look at the database's health may take.
+const PING_LIMIT: Duration = Duration::from_secs(2);
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
@@ -152,19 +159,15 @@ impl Storage {
         answered.recv().unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Whether several nodes can share this database.
-    pub fn is_postgres(&self) -> bool {
-        matches!(*self.0.connector.target, Target::Postgres { .. })
-    }
-
     /// `sqlite:data/countersign.db` or `postgres://host/name`, never with a password.
     pub fn describe(&self) -> String {
         self.0.connector.target.describe()
     }
 
-    /// Whether the database answers, by a real query.
+    /// Whether the database answers within a moment, by a real query.
     pub async fn ping(&self) -> Result<(), StorageError> {
-        self.read(|c| feed::head(c).map(|_| ())).await
+        let head = self.read(|c| feed::head(c).map(|_| ()));
+        tokio::time::timeout(PING_LIMIT, head).await.unwrap_or_else(|_| Err(no_answer(PING_LIMIT)))
     }
 
     /// Follows the feed on a thread of its own: `handler` hears every entry after `start_after`, in order and in batches
@@ -189,7 +192,11 @@ impl Storage {
             drop(permit);
             result
         });
-        task.await.unwrap_or_else(|_| Err(stopped()))
+        // The database bounds each statement, but its answer may never arrive: a partition is silent.
+        match tokio::time::timeout(ANSWER_LIMIT, task).await {
+            Ok(done) => done.unwrap_or_else(|_| Err(stopped())),
+            Err(_) => Err(no_answer(ANSWER_LIMIT)),
+        }
     }
 
     /// One transaction on a connection of the pool. A server that was restarted leaves dead connections behind: they show at BEGIN,
@@ -218,6 +225,10 @@ impl Storage {
             Target::Postgres { .. } => self.0.connector.reader(),
         }
     }
+}
+
+fn no_answer(limit: Duration) -> StorageError {
+    StorageError::Unavailable(format!("the database did not answer within {}", humantime::format_duration(limit)))
 }
 
 fn stopped() -> StorageError {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::schema::{audit_records, feed_entries, grants, refresh_families, used};
+use super::schema::{audit_records, client_secrets, feed_entries, grants, refresh_families, used};
 use super::{Connection, Storage, StorageError, audit};
 
 const BATCH: i64 = 1000;
+/// Seconds that an expired client secret is still shown.
+const EXPIRED_SECRET_KEPT: i64 = 30 * 86_400;
 
 #[derive(Clone)]
 struct Limits {
@@ -34,11 +36,15 @@ macro_rules! batch {
 }
 
 /// The tables in an order that leaves nothing for a cascade to remove uncounted.
-const STEPS: [(&str, Step); 6] = [
+const STEPS: [(&str, Step); 7] = [
     ("refresh_families", |tx, limits| batch!(tx, refresh_families.expires_at < limits.now)),
     ("refresh_families", |tx, limits| batch!(tx, refresh_families.idle_expires_at < limits.now)),
     ("grants", |tx, limits| batch!(tx, grants.expires_at < limits.now)),
     ("used", |tx, limits| batch!(tx, used.until < limits.now)),
+    // Few, so in one go. For a month an operator still sees which secret it was that ended.
+    ("client_secrets", |tx, limits| {
+        Ok(diesel::delete(client_secrets::table.filter(client_secrets::expires_at.lt(limits.now - EXPIRED_SECRET_KEPT))).execute(tx)?)
+    }),
     ("feed_entries", |tx, limits| batch!(tx, feed_entries.until < limits.now)),
     ("audit_records", |tx, limits| batch!(tx, audit_records.id < &limits.first_audit_id)),
 ];

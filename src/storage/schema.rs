@@ -122,7 +122,6 @@ diesel::table! {
         algorithm -> Text,
         kek -> Text,
         sealed -> Text,
-        public -> Nullable<Text>,
         created_at -> BigInt,
         active_at -> BigInt,
         retired_at -> Nullable<BigInt>,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config;
 use crate::oauth2::Secret;
 
 use super::StorageError;
@@ -24,8 +25,7 @@ impl Target {
     /// least 2, since libpq takes no less.
     pub fn parse(url: &Secret, patience: Duration) -> Result<Target, StorageError> {
         let text = url.expose();
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").filter(|rest| !rest.is_empty()).unwrap_or(path);
+        if let Some(path) = config::sqlite_path(text) {
             if path.is_empty() || path.contains(":memory:") || path.contains('\0') {
                 return Err(StorageError::Invalid("database.url: write sqlite:PATH with the path of a file".to_owned()));
             }
@@ -86,6 +86,7 @@ fn with_parameters(url: &str, patience: Duration) -> Secret {
         ("connect_timeout", seconds.to_string()),
         ("tcp_user_timeout", "5000".to_owned()),
         ("keepalives_idle", "10".to_owned()),
+        ("keepalives_interval", "5".to_owned()),
         ("fallback_application_name", "countersign".to_owned()),
     ] {
         let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(target.scrub("no hunter2\nhere"), "no … here");
         let Target::Postgres { url, .. } = target else { panic!("not PostgreSQL") };
         assert!(url.expose().ends_with(
-            "?sslmode=require&connect_timeout=2&tcp_user_timeout=5000&keepalives_idle=10&fallback_application_name=countersign"
+            "?sslmode=require&connect_timeout=2&tcp_user_timeout=5000&keepalives_idle=10&keepalives_interval=5&fallback_application_name=countersign"
         ));
         assert_eq!(parse("sqlite:data/x.db").unwrap().describe(), "sqlite:data/x.db");
         assert_eq!(parse("sqlite:///srv/x.db").unwrap().describe(), "sqlite:/srv/x.db");

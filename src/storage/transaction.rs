@@ -10,6 +10,9 @@ use diesel::result::QueryResult;
 
 use super::{Connection, StorageError};
 
+/// The advisory lock of [`in_turn`]: one more than that of the migrations.
+const TURN: i64 = 0x636f_756e_7465_7274;
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -29,6 +32,16 @@ pub(super) fn begin(connection: &mut Connection, purpose: Purpose) -> QueryResul
             AnsiTransactionManager::begin_transaction_sql(c, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         }
     }
+}
+
+/// Waits until no other node is in a write transaction that called this, and keeps the others waiting until this one ends: for work
+/// that looks before it writes, which READ COMMITTED lets two nodes do at once. SQLite has one writer anyway. To be called first,
+/// before the transaction locks any row.
+pub fn in_turn(tx: &mut Connection) -> Result<(), StorageError> {
+    if let Connection::Postgres(c) = tx {
+        c.batch_execute(&format!("SELECT pg_advisory_xact_lock({TURN})"))?;
+    }
+    Ok(())
 }
 
 /// Makes the transaction durable, or says that it is not.

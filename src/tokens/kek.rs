@@ -133,7 +133,7 @@ pub fn is_yet_to_be_made(config: &Config) -> bool {
 
 /// The file beside a SQLite database that holds the key where none is configured.
 fn made_file(config: &Config) -> Option<PathBuf> {
-    let database = config.database.url.expose().strip_prefix("sqlite:")?;
+    let database = config.database.sqlite_path()?;
     Some(Path::new(database).parent().unwrap_or(Path::new("")).join("key-encryption-key"))
 }
 
@@ -151,6 +151,18 @@ mod tests {
         assert_eq!(key(1).open("keys.sealed:a", "x", &sealed).unwrap().as_slice(), b"secret");
         assert!(key(1).open("keys.sealed:b", "x", &sealed).is_err());
         assert!(key(2).open("keys.sealed:a", "x", &sealed).is_err());
+    }
+
+    #[test]
+    fn with_sqlite_the_key_lies_beside_the_database_however_that_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for (url, file) in [("sqlite:", "a/x.db"), ("sqlite://", "b/x.db")] {
+            let path = folder.path().join(file);
+            let mut config = Config::default();
+            config.database.url = crate::oauth2::Secret::new(format!("{url}{}", path.display()));
+            Kek::load(&config, true).unwrap();
+            assert!(path.with_file_name("key-encryption-key").exists(), "{url}");
+        }
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub enum KeyState {
 
 impl KeyState {
     pub fn of(row: &KeyRow, now: i64) -> KeyState {
-        let past = |time: Option<i64>| time.is_some_and(|t| t <= now);
         match row {
             row if row.revoked_at.is_some() => KeyState::Revoked,
-            row if past(row.removed_at) => KeyState::Removed,
-            row if past(row.retired_at) => KeyState::Retired,
+            // Written in the moment of the removal, and what was sealed is gone, however late our clock is.
+            row if row.removed_at.is_some() => KeyState::Removed,
+            row if row.retired_at.is_some_and(|t| t <= now) => KeyState::Retired,
             row if row.active_at <= now => KeyState::Signing,
             _ => KeyState::Published,
         }

@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::jwt::SigningKey;
 use super::kek::Kek;
 use super::keyring::{KeyState, SEALING, SIGNING, place};
 use super::{CLOCK_MARGIN, JWKS_MAX_AGE, TokenError};
+use crate::audit::{Event, Record};
 use crate::config::{SigningAlgorithm, Tokens};
 use crate::oauth2::secret::{fill_random, hex};
 use crate::storage::keys::KeyRow;
-use crate::storage::{Connection, Storage, StorageError, feed, keys, settings};
+use crate::storage::{Connection, Storage, StorageError, audit, feed, in_turn, keys, settings};
 
 /// The kind of a feed entry that tells nodes to load the keys again.
 pub const FEED_KIND: &str = "keys";
@@ -60,10 +63,14 @@ impl Line {
         }
     }
 
+    /// Whether `row` is of this line and in use, or will be.
+    fn alive(self, row: &KeyRow, now: i64) -> bool {
+        self.holds(row) && matches!(KeyState::of(row, now), KeyState::Published | KeyState::Signing)
+    }
+
     /// The newest key of this line that can still be used.
     fn newest(self, rows: &[KeyRow], now: i64) -> Option<&KeyRow> {
-        let alive = |row: &&KeyRow| self.holds(row) && matches!(KeyState::of(row, now), KeyState::Published | KeyState::Signing);
-        rows.iter().filter(alive).max_by_key(|row| row.active_at)
+        rows.iter().filter(|row| self.alive(row, now)).max_by_key(|row| row.active_at)
     }
 
     /// The key of this line that is used at `now`.
@@ -74,7 +81,7 @@ impl Line {
 
     /// Sees to it that this line has a key in use, and one that stays: a successor takes over at once where nothing is in use, a
     /// key that was to retire stays where its successor is gone, and with neither `spare` begins.
-    fn mend(self, tx: &mut Connection, spare: Option<&KeyRow>, now: i64) -> Result<(), StorageError> {
+    fn mend(self, tx: &mut Connection, spare: Option<&KeyRow>, by: &str, now: i64) -> Result<(), StorageError> {
         let rows = keys::all(tx)?;
         let waiting = rows.iter().find(|row| self.holds(row) && KeyState::of(row, now) == KeyState::Published);
         match (self.in_use(&rows, now), waiting, spare) {
@@ -90,6 +97,7 @@ impl Line {
             }
             (None, None, Some(spare)) => {
                 keys::insert(tx, spare)?;
+                record(tx, Event::KeyAdded, spare, by, now)?;
                 announce(tx, &spare.kid, now)?;
             }
         }
@@ -112,7 +120,6 @@ impl Line {
             algorithm: self.algorithm().to_owned(),
             kek: kek.name().to_owned(),
             sealed,
-            public: None,
             created_at: now,
             active_at,
             retired_at: None,
@@ -129,19 +136,30 @@ fn random_hex<const N: usize>() -> String {
     hex(&bytes)
 }
 
-/// Makes the keys that are missing, in use at once: those of an empty database, or of a line that lost its key.
-pub fn ensure(storage: &Storage, kek: &Kek, now: i64) -> Result<(), TokenError> {
+/// Makes the keys that are missing, in use at once: those of an empty database, or of a line that lost its key. `by` names whoever
+/// does it, for the audit, as in all that follows: `start`, `schedule`, `command line`.
+pub fn ensure(storage: &Storage, kek: &Kek, by: &'static str, now: i64) -> Result<(), TokenError> {
     let rows = storage.read_blocking(keys::all)?;
     for line in Line::ALL.into_iter().filter(|line| line.in_use(&rows, now).is_none()) {
         let spare = line.make(kek, now, now)?;
-        storage.write_blocking(move |tx| line.mend(tx, Some(&spare), now))?;
+        storage.write_blocking(move |tx| {
+            in_turn(tx)?;
+            line.mend(tx, Some(&spare), by, now)
+        })?;
     }
     Ok(())
 }
 
 /// Publishes a successor for each line, or for those whose key has been in use for `due`. A line whose successor is already
 /// waiting is left alone. Answers the new kids.
-pub fn rotate(storage: &Storage, kek: &Kek, tokens: &Tokens, due: Option<Duration>, now: i64) -> Result<Vec<String>, TokenError> {
+pub fn rotate(
+    storage: &Storage,
+    kek: &Kek,
+    tokens: &Tokens,
+    due: Option<Duration>,
+    by: &'static str,
+    now: i64,
+) -> Result<Vec<String>, TokenError> {
     let rows = storage.read_blocking(keys::all)?;
     let mut made = Vec::new();
     for line in Line::ALL {
@@ -154,11 +172,18 @@ pub fn rotate(storage: &Storage, kek: &Kek, tokens: &Tokens, due: Option<Duratio
         let key = line.make(kek, now + line.lead(tokens), now)?;
         let (kid, current) = (key.kid.clone(), current.kid.clone());
         let published = storage.write_blocking(move |tx| {
-            if line.newest(&keys::all(tx)?, now).is_none_or(|newest| newest.kid != current) {
+            in_turn(tx)?;
+            let rows = keys::all(tx)?;
+            if line.newest(&rows, now).is_none_or(|newest| newest.kid != current) {
                 return Ok(false);
             }
-            keys::set_retired(tx, &current, key.active_at)?;
+            for row in rows.iter().filter(|row| line.alive(row, now)) {
+                if keys::set_retired(tx, &row.kid, key.active_at)? {
+                    record(tx, Event::KeyRetired, row, by, now)?;
+                }
+            }
             keys::insert(tx, &key)?;
+            record(tx, Event::KeyAdded, &key, by, now)?;
             announce(tx, &key.kid, now)?;
             Ok(true)
         })?;
@@ -171,34 +196,38 @@ pub fn rotate(storage: &Storage, kek: &Kek, tokens: &Tokens, due: Option<Duratio
 
 /// Takes a key out at once: it is no longer published, and everything under it is dead. In the same moment its line has another key
 /// in use. False if there is no such key.
-pub fn revoke(storage: &Storage, kek: &Kek, kid: &str, now: i64) -> Result<bool, TokenError> {
+pub fn revoke(storage: &Storage, kek: &Kek, kid: &str, by: &'static str, now: i64) -> Result<bool, TokenError> {
     let rows = storage.read_blocking(keys::all)?;
     let row = rows.iter().find(|row| row.kid == kid);
-    let Some(line) = row.and_then(|row| Line::ALL.into_iter().find(|line| line.holds(row))) else { return Ok(false) };
+    let Some((row, line)) = row.and_then(|row| Some((row, Line::ALL.into_iter().find(|line| line.holds(row))?))) else { return Ok(false) };
     let others: Vec<KeyRow> = rows.iter().filter(|row| row.kid != kid).cloned().collect();
     let spare = if line.newest(&others, now).is_none() { Some(line.make(kek, now, now)?) } else { None };
-    let name = kid.to_owned();
+    let row = row.clone();
     let found = storage.write_blocking(move |tx| {
-        let found = keys::set_revoked(tx, &name, now)?;
+        in_turn(tx)?;
+        let found = keys::set_revoked(tx, &row.kid, now)?;
         if found {
-            line.mend(tx, spare.as_ref(), now)?;
-            announce(tx, &name, now)?;
+            record(tx, Event::KeyRevoked, &row, by, now)?;
+            line.mend(tx, spare.as_ref(), by, now)?;
+            announce(tx, &row.kid, now)?;
         }
         Ok(found)
     })?;
     // For the key that took over in our plan and was revoked meanwhile.
-    ensure(storage, kek, now)?;
+    ensure(storage, kek, by, now)?;
     Ok(found)
 }
 
 /// Removes retired keys when the last thing they protected has expired.
-pub fn remove_due(storage: &Storage, now: i64) -> Result<(), TokenError> {
+pub fn remove_due(storage: &Storage, by: &'static str, now: i64) -> Result<(), TokenError> {
     storage.write_blocking(move |tx| {
+        in_turn(tx)?;
         let longest = longest_lifetime(tx)?;
         for row in keys::all(tx)? {
-            let dead = row.removed_at.is_none() && row.retired_at.is_some_and(|t| t + longest + CLOCK_MARGIN <= now);
-            if dead {
-                keys::set_removed(tx, &row.kid, now)?;
+            let dead =
+                row.removed_at.is_none() && row.revoked_at.is_none() && row.retired_at.is_some_and(|t| t + longest + CLOCK_MARGIN <= now);
+            if dead && keys::set_removed(tx, &row.kid, now)? {
+                record(tx, Event::KeyRemoved, &row, by, now)?;
                 announce(tx, &row.kid, now)?;
             }
         }
@@ -210,6 +239,11 @@ pub fn remove_due(storage: &Storage, now: i64) -> Result<(), TokenError> {
 /// The longest lifetime that was ever configured, in seconds: until then an old token may still turn up.
 pub fn longest_lifetime(c: &mut Connection) -> Result<i64, StorageError> {
     Ok(settings::get(c, LONGEST_LIFETIME)?.and_then(|text| text.parse().ok()).unwrap_or(30 * 86_400))
+}
+
+fn record(tx: &mut Connection, event: Event, row: &KeyRow, by: &str, now: i64) -> Result<(), StorageError> {
+    let detail = json!({ "kid": row.kid, "purpose": row.purpose, "algorithm": row.algorithm, "by": by });
+    audit::insert(tx, &Record::ok(event, now).detail(detail))
 }
 
 fn announce(tx: &mut Connection, kid: &str, now: i64) -> Result<i64, StorageError> {

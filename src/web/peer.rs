@@ -13,10 +13,6 @@ pub struct Peer {
     /// The client's address: the socket's, or what trusted proxies wrote into X-Forwarded-For. IPv4-mapped IPv6 addresses are
     /// folded to IPv4, so that one client is one key of a throttle.
     pub address: IpAddr,
-    /// True where the socket belongs to one of `server.trusted_proxies`.
-    pub via_proxy: bool,
-    /// True where the listener itself spoke TLS.
-    pub tls: bool,
     /// Names this request in logs and in the audit trail.
     pub request_id: RequestId,
 }

@@ -11,17 +11,23 @@ use super::body::body;
 use super::peer::{Peer, peer};
 use crate::app::App;
 use crate::audit::{Event, Record};
-use crate::clients::Credentials;
+use crate::clients::{Client, Credentials};
 use crate::grants::Caller;
 use crate::oauth2::{ErrorCode, Form, OAuth2Error, Secret};
 
 /// One request.
-#[derive(Debug)]
 pub struct Request {
     pub app: Arc<App>,
     pub peer: Peer,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+/// Prints who asked, never the header or the body: they hold passwords and tokens.
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 /// Collects a [`Request`], its body under the limits of `[limits]`.
@@ -72,7 +78,7 @@ impl Request {
     pub async fn caller(&self, form: &Form) -> Result<Caller, OAuth2Error> {
         let credentials = Credentials::read(self.authorization()?, form)?;
         let client = self.app.authenticate(&credentials).await.inspect_err(|error| self.client_refused(&credentials, error))?;
-        Ok(self.caller_for(client))
+        Ok(Caller { authenticated: !client.settings.public, ..self.caller_for(client) })
     }
 
     /// Leaves a record of a client that did not prove who it is.
@@ -85,8 +91,15 @@ impl Request {
         }
     }
 
-    pub fn caller_for(&self, client: Arc<crate::clients::Client>) -> Caller {
-        Caller { client, address: self.peer.address, request_id: self.peer.request_id }
+    /// Leaves a record of a public client that asked for what needs a secret.
+    pub fn refuse_public(&self, caller: &Caller) {
+        let record = Record::refused(Event::ClientRefused, self.app.clock.now(), "public_client").client(caller.client.id.as_str());
+        self.app.refusals.record(record.address(caller.address).request(caller.request_id.to_string()));
+    }
+
+    /// A caller for whom `client` stands in, without having proved anything.
+    pub fn caller_for(&self, client: Arc<Client>) -> Caller {
+        Caller { client, authenticated: false, address: self.peer.address, request_id: self.peer.request_id }
     }
 
     /// Whether HTTP Basic was tried.

@@ -82,6 +82,23 @@ impl Answer {
         self.text("access_token")
     }
 
+    /// The roles of an introspection that must be 200 and active, sorted.
+    #[track_caller]
+    pub fn roles(&self) -> Vec<String> {
+        assert_eq!(self.ok()["active"], Value::Bool(true), "{}", self.body);
+        let roles = self.json["roles"].as_array().unwrap_or_else(|| panic!("no roles in {}", self.body));
+        let mut roles: Vec<String> = roles.iter().map(|role| role.as_str().expect("a role is a text").to_owned()).collect();
+        roles.sort_unstable();
+        roles
+    }
+
+    /// An answer that says: could not ask, nothing was decided, come back later.
+    #[track_caller]
+    pub fn unavailable(&self) {
+        let wait: u64 = self.refused(503, "temporarily_unavailable").header("retry-after").parse().expect("Retry-After in seconds");
+        assert!(wait >= 1, "{:?}", self.headers);
+    }
+
     /// An error answer of RFC 6749 section 5.2: status and code, JSON, a description of allowed characters, never cached.
     #[track_caller]
     pub fn refused(&self, status: u16, error: &str) -> &Answer {
@@ -146,6 +163,12 @@ impl Server {
 
     pub async fn introspect(&self, client: &Client, token: &str) -> Answer {
         self.post("/oauth2/introspect", client, &[("token", token)]).await
+    }
+
+    /// Signs a person in, who must be let in, and asks what the token means.
+    pub async fn introspect_person(&self, client: &Client, username: &str, password: &str) -> Answer {
+        let token = self.sign_in(client, username, password).await.access_token();
+        self.introspect(client, &token).await
     }
 
     /// Whether the token is active, to this client.

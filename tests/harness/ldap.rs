@@ -69,6 +69,11 @@ impl Ldap {
         format!("ldaps://127.0.0.1:{}", self.tls)
     }
 
+    /// The address behind [`Ldap::tls_url`], for a proxy in between.
+    pub fn tls_address(&self) -> String {
+        format!("127.0.0.1:{}", self.tls)
+    }
+
     /// The certificate of the authority that signed the server's.
     pub fn authority(&self) -> String {
         self.authority.to_string_lossy().into_owned()

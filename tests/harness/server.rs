@@ -155,6 +155,20 @@ impl Server {
         self.setup.database.rows(self.directory(), query)
     }
 
+    /// The same, as soon as there are `count` of them: refused requests reach the audit in batches.
+    pub async fn rows_when(&self, count: usize, query: &str) -> Vec<String> {
+        let mut rows = Vec::new();
+        for _ in 0..100 {
+            rows = self.rows(query);
+            if rows.len() >= count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(rows.len(), count, "{query}: {rows:#?}\nthe whole audit: {:#?}", self.rows("SELECT * FROM audit_records ORDER BY id"));
+        rows
+    }
+
     /// Runs another command with the same configuration beside the server.
     pub async fn cli(&self, arguments: &[&str]) -> Output {
         self.cli_with(arguments, "").await

@@ -17,6 +17,7 @@ pub struct Setup {
     pub(super) database: Arc<Database>,
     config: String,
     file: &'static str,
+    host: &'static str,
     /// The authority of the listener's certificate, where it speaks TLS.
     pub(super) authority: Option<PathBuf>,
 }
@@ -28,6 +29,7 @@ impl Setup {
             database: Arc::new(database),
             config: String::new(),
             file: "countersign.toml",
+            host: "127.0.0.1",
             authority: None,
         };
         if setup.database.is_postgres() {
@@ -46,6 +48,7 @@ impl Setup {
             database: setup.database.clone(),
             config: String::new(),
             file: "second.toml",
+            host: "127.0.0.1",
             authority: None,
         }
     }
@@ -63,6 +66,12 @@ impl Setup {
         self.authority = Some(certificates.authority());
         insert(&mut self.config, "server", "tls_certificate", &certificates.certificate(name).to_string_lossy());
         insert(&mut self.config, "server", "tls_key", &certificates.key(name).to_string_lossy());
+        self
+    }
+
+    /// The listener is on every address of the machine. Stories still reach it by loopback.
+    pub fn off_loopback(mut self) -> Setup {
+        self.host = "0.0.0.0";
         self
     }
 
@@ -117,7 +126,7 @@ impl Setup {
     /// Writes the configuration for a listener on `port`.
     pub(super) fn write_config(&self, port: u16) {
         let mut text = self.config.clone();
-        insert(&mut text, "server", "listen", &format!("127.0.0.1:{port}"));
+        insert(&mut text, "server", "listen", &format!("{}:{port}", self.host));
         insert(&mut text, "database", "url", &self.database.url());
         if self.database.is_postgres() && !text.contains("encryption_key_file") {
             insert(&mut text, "keys", "encryption_key_file", "key-encryption-key");

@@ -105,7 +105,7 @@ on_both_databases! {
         let next = server.own_token(&jwt).await;
         assert!(kid(&next) != old && published(&server).await.contains(&kid(&next)));
         assert!(server.is_active(&jwt, &next).await);
-        assert_eq!(kids(&server, "ES256", "revoked").await, [old.clone()]);
+        assert!(kids(&server, "ES256", "revoked").await.contains(&old));
         assert!(server.cli(&["keys", "revoke", &old]).await.failed(1).contains(&old));
         assert!(server.cli(&["keys", "revoke", "nobody"]).await.failed(1).contains("keys list"));
     }

@@ -4,6 +4,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "a story that meets what it does not expect fails"
 )]
 
@@ -15,16 +16,25 @@ mod check_finds_what_stops_serve;
 mod command_line_asks_twice;
 mod config_mistakes;
 mod confused_tokens;
+mod croit_clients_log_in;
+mod directory_is_down;
+mod directory_refuses;
+mod first_start_greets;
+mod groups_become_roles;
 mod house_rules;
 mod keys_turn;
 mod leaver_loses_access;
+mod local_accounts;
 mod okta_login_in_croit_shape;
 mod okta_rotates_its_keys;
 mod okta_token_is_exchanged;
+mod person_signs_in_through_ldap;
 mod refresh_tokens_rotate;
 mod resource_server_validates_jwts;
 mod revocation_is_at_once;
+mod server_keeps_its_promises;
 mod service_gets_its_own_token;
+mod standard_clients_work;
 mod testing_ground;
 mod two_nodes_share_a_database;
 mod wire_errors;

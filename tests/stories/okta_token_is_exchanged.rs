@@ -135,7 +135,7 @@ on_both_databases! {
         let token = ground.okta.mint("alice").await;
         ground.exchange(&token).await.ok();
         ground.exchange(&token).await.refused(400, "invalid_grant");
-        // Nor by another client, nor with another signature encoding of the same claims.
+        // Nor by another client.
         let other = ground.server.client_add(&CLIENT).await;
         ground.server.exchange(&other, &token, &[]).await.refused(400, "invalid_grant");
         assert_eq!(reasons(&ground.server, 2).await, ["replayed", "replayed"]);

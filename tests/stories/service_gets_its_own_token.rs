@@ -149,6 +149,18 @@ on_both_databases! {
         server.token(&client, &OWN).await.refused(401, "invalid_client");
     }
 
+    async fn the_command_line_and_the_server_write_beside_each_other(database) {
+        let server = Setup::new(database).start().await;
+        let log = server.directory().join("countersign.db-wal");
+        let inode = || std::fs::metadata(&log).ok().map(|data| std::os::unix::fs::MetadataExt::ino(&data));
+        let before = inode();
+        for _ in 0..5 {
+            let client = server.client_add(&SERVICE).await;
+            server.own_token(&client).await;
+            assert_eq!(inode(), before, "a command line deleted the log that the server writes to: its commits are lost");
+        }
+    }
+
     async fn the_command_line_lists_and_shows_without_secrets(database) {
         let server = Setup::new(database).start().await;
         let client = server.client_add(&SERVICE).await;

@@ -4,6 +4,7 @@
 //! would stop everything else; here it meets a full queue, and whoever is turned away hears 503 with Retry-After.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,7 +15,7 @@ use super::argon::{self, HashError, Memory};
 use crate::config::Accounts;
 use crate::oauth2::Secret;
 
-/// Why a password was neither hashed nor verified. Nothing was decided about it.
+/// Why a password was not verified. Nothing was decided about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HasherError {
     /// `accounts.password_queue` sign-ins wait already: 503 with Retry-After.
@@ -32,10 +33,10 @@ pub enum HasherError {
 #[derive(Debug)]
 pub struct Hasher {
     queue: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
 }
 
 enum Job {
-    Hash { password: Secret, answer: oneshot::Sender<Result<String, HashError>> },
     Verify { password: Secret, stored: String, answer: oneshot::Sender<Result<bool, HashError>> },
     VerifyNobody { password: Secret, answer: oneshot::Sender<Result<(), HashError>> },
 }
@@ -47,22 +48,22 @@ impl Hasher {
     /// Errors: the operating system gives no thread.
     pub fn new(config: &Accounts) -> io::Result<Hasher> {
         let (queue, jobs) = sync_channel(config.password_queue);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let (jobs, waiting) = (Arc::new(Mutex::new(jobs)), Arc::new(AtomicUsize::new(0)));
         for n in 0..config.password_threads.max(1) {
-            let jobs = jobs.clone();
-            thread::Builder::new().name(format!("password-{n}")).spawn(move || work(&jobs))?;
+            let (jobs, waiting) = (jobs.clone(), waiting.clone());
+            thread::Builder::new().name(format!("password-{n}")).spawn(move || work(&jobs, &waiting))?;
         }
-        Ok(Hasher { queue })
+        Ok(Hasher { queue, waiting })
+    }
+
+    /// How many jobs wait for a thread now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether `password` is the one behind `stored`, a PHC string.
     pub async fn verify(&self, password: &Secret, stored: &str) -> Result<bool, HasherError> {
         self.ask(|answer| Job::Verify { password: password.clone(), stored: stored.to_owned(), answer }).await
-    }
-
-    /// `password` under a fresh salt, as a PHC string.
-    pub async fn hash(&self, password: &Secret) -> Result<String, HasherError> {
-        self.ask(|answer| Job::Hash { password: password.clone(), answer }).await
     }
 
     /// Costs the same as [`Hasher::verify`]: for users who do not exist, so that the time of an answer does not tell.
@@ -72,25 +73,30 @@ impl Hasher {
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, HashError>>) -> Job) -> Result<T, HasherError> {
         let (sender, answer) = oneshot::channel();
-        match self.queue.try_send(job(sender)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(HasherError::Busy),
-            Err(TrySendError::Disconnected(_)) => return Err(HasherError::Stopped),
+        // Counted before it is sent, since a thread may take it at once.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Err(refused) = self.queue.try_send(job(sender)) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(match refused {
+                TrySendError::Full(_) => HasherError::Busy,
+                TrySendError::Disconnected(_) => HasherError::Stopped,
+            });
         }
         Ok(answer.await.map_err(|_| HasherError::Stopped)??)
     }
 }
 
-/// Hashes on the calling thread: for the command line and the first start, where nothing else waits.
+/// `password` under a fresh salt, as a PHC string. Hashes on the calling thread: for the command line and the first start, where nothing else waits.
 pub fn hash_now(password: &Secret) -> Result<String, HashError> {
     argon::hash(password, &mut Memory::default())
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
+fn work(jobs: &Mutex<Receiver<Job>>, waiting: &AtomicUsize) {
     let mut memory = Memory::default();
     loop {
         // The lock is held while waiting for a job, never while working on one.
         let Ok(Ok(job)) = jobs.lock().map(|jobs| jobs.recv()) else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
         job.run(&mut memory);
     }
 }
@@ -100,10 +106,8 @@ impl Job {
     /// means the same a moment later.
     fn run(self, memory: &mut Memory) {
         match self {
-            Job::Hash { answer, .. } if answer.is_closed() => {}
             Job::Verify { answer, .. } if answer.is_closed() => {}
             Job::VerifyNobody { answer, .. } if answer.is_closed() => {}
-            Job::Hash { password, answer } => drop(answer.send(argon::hash(&password, memory))),
             Job::Verify { password, stored, answer } => drop(answer.send(argon::verify(&password, &stored, memory))),
             Job::VerifyNobody { password, answer } => drop(answer.send(argon::verify_nobody(&password, memory))),
         }
@@ -122,10 +126,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hashes_and_verifies() {
+    async fn verifies() {
         let hasher = hasher(2, 8);
         let password = Secret::new("pass");
-        let stored = hasher.hash(&password).await.unwrap();
+        let stored = hash_now(&password).unwrap();
         assert!(hasher.verify(&password, &stored).await.unwrap());
         assert!(!hasher.verify(&Secret::new("other"), &stored).await.unwrap());
         hasher.verify_nobody(&password).await.unwrap();
@@ -138,7 +142,7 @@ mod tests {
         let password = Secret::new("pass");
         let mut waiting = Vec::new();
         let refusal = loop {
-            let mut job = Box::pin(hasher.hash(&password));
+            let mut job = Box::pin(hasher.verify_nobody(&password));
             // One poll: an answer that had to wait for anything is not ready.
             match poll_fn(|cx| Poll::Ready(job.as_mut().poll(cx))).await {
                 Poll::Ready(answer) => break answer,
@@ -151,7 +155,8 @@ mod tests {
         for job in waiting {
             job.await.unwrap();
         }
-        assert!(hasher.hash(&password).await.is_ok(), "room again");
+        assert_eq!(hasher.waiting(), 0);
+        assert!(hasher.verify_nobody(&password).await.is_ok(), "room again");
     }
 
     #[test]

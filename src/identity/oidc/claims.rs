@@ -42,11 +42,15 @@ fn issuer(settings: &Settings, token: &UnverifiedIdToken) -> Result<(), Refused>
     }
 }
 
-/// Neither a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4) nor an access token (Okta's have `scp` and `cid`),
-/// nor any other kind that says so in `typ` (RFC 8725 section 3.11).
+/// Neither a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4) nor an access token (`scope` of RFC 9068 section
+/// 2.2.3; Okta's have `scp` and `cid`), nor any other kind that says so in `typ`, be it that of the header (RFC 8725 section 3.11)
+/// or the claim in which Keycloak writes `ID`, `Bearer`, `Refresh` or `Logout`.
 fn id_token(token: &UnverifiedIdToken) -> Result<(), Refused> {
-    if let Some(claim) = ["events", "scp", "cid"].into_iter().find(|claim| token.claims().get(*claim).is_some()) {
+    if let Some(claim) = ["events", "scope", "scp", "cid"].into_iter().find(|claim| token.claims().get(*claim).is_some()) {
         return refuse(TokenRefusal::WrongTokenType, format!("has the claim {claim}"));
+    }
+    if let Some(kind) = token.claims().get("typ").filter(|kind| kind.as_str() != Some("ID")) {
+        return refuse(TokenRefusal::WrongTokenType, format!("the claim typ is {}", shown(&kind.to_string())));
     }
     match token.header("typ") {
         None => Ok(()),
@@ -143,7 +147,7 @@ fn subject(claims: &Value) -> Result<(), Refused> {
     }
 }
 
-/// Whether `text` can name a person: 1 to 255 bytes, no control characters.
+/// Whether `text` can name a person, a session or a token: 1 to 255 bytes, no control characters.
 pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= SUBJECT_LIMIT && !text.chars().any(char::is_control)
 }

@@ -157,7 +157,7 @@ impl Oidc {
         let vouched = email.is_some() && email == plain("email");
         let upstream = Upstream {
             issuer: self.settings.issuer.clone(),
-            session: claims.get("sid").and_then(Value::as_str).map(str::to_owned),
+            session: plain("sid"),
             token_id: token.id(),
             remember_until: times.issued_at.saturating_add(self.settings.max_age).saturating_add(self.settings.clock_skew),
         };

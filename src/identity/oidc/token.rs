@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use super::claims::is_name;
 use super::json;
 use crate::identity::TokenRefusal;
 use crate::oauth2::Secret;
@@ -78,12 +79,13 @@ impl UnverifiedIdToken {
         self.text.expose().get(self.signature_at..).unwrap_or_default()
     }
 
-    /// What makes the token single-use: its `jti`, else a digest. The digest leaves the signature out, since an ECDSA signature
-    /// can be changed and stay valid. The prefixes keep the two from meeting.
+    /// What makes the token single-use: its `jti`, else a digest, also of one that a database does not take as it is (PostgreSQL
+    /// refuses NUL). The digest leaves the signature out, since an ECDSA signature can be changed and stay valid. The prefixes keep
+    /// the two from meeting.
     pub(super) fn id(&self) -> String {
-        match self.claims.get("jti").and_then(Value::as_str) {
-            Some(jti) if !jti.is_empty() && jti.len() <= 255 => format!("jti:{jti}"),
-            _ => format!("dg:{}", Digest::of(self.signed().as_bytes()).encode()),
+        match self.claims.get("jti").and_then(Value::as_str).filter(|jti| is_name(jti)) {
+            Some(jti) => format!("jti:{jti}"),
+            None => format!("dg:{}", Digest::of(self.signed().as_bytes()).encode()),
         }
     }
 }

@@ -52,6 +52,29 @@ fn facts_that_cannot_be_judged_are_errors() {
 }
 
 #[test]
+fn a_deny_is_not_dodged_by_leaving_the_claim_out() {
+    for effect in ["effect = \"login\"", "effect = \"roles\"\nroles = [\"*\"]"] {
+        let deny = |source: &str| format!("[[deny]]\nid = \"banned\"\n{source}match.claim = \"/groups\"\nequals = \"banned\"\n{effect}");
+        let rules = |source: &str| rules(&format!("{}\n[defaults]\nokta = [\"user\"]\ncorp-ad = [\"user\"]", deny(source)));
+        let missing = EvaluationError::ClaimMissing { deny: "banned".to_owned(), pointer: "/groups".to_owned() };
+        for source in ["", "source = \"okta\"\n"] {
+            let rules = rules(source);
+            for thin in [json!({}), json!({"Groups": ["banned"]})] {
+                assert_eq!(rules.evaluate("okta", &claims(thin.clone()), &[]), Err(missing.clone()));
+                assert_eq!(rules.explain("okta", &claims(thin), &[]), Err(missing.clone()));
+            }
+            assert_eq!(names(&evaluate(&rules, "okta", &claims(json!({"groups": []})))), ["user"]);
+            // A directory has no claims that could be left out.
+            assert_eq!(names(&evaluate(&rules, "corp-ad", &groups(&["cn=a,dc=lab"]))), ["user"]);
+        }
+        // A deny of another source has no say.
+        assert_eq!(names(&evaluate(&rules("source = \"corp-ad\"\n"), "okta", &claims(json!({})))), ["user"]);
+        let text = missing.to_string();
+        assert!(text.contains("/groups") && text.contains("groups_required = true") && text.contains("scope"), "{text}");
+    }
+}
+
+#[test]
 fn a_deny_of_the_sign_in_comes_before_everything() {
     let rules = rules(EXAMPLE);
     let facts = groups(&["cn=app-red-read,ou=roles,dc=corp,dc=test", "cn=leavers,ou=a,ou=HR,dc=corp,dc=test"]);

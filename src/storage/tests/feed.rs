@@ -44,7 +44,7 @@ on_both! {
         assert_eq!(database.storage.read(|c| feed::latest_matching(c, &[("jti", "none")])).await.unwrap(), None);
         let (live, dead, few) = database.storage.read(|c| Ok((feed::live(c, 500)?.len(), feed::live(c, 501)?.len(), feed::after(c, 99, 1)?))).await.unwrap();
         assert_eq!((live, dead, few.len(), few[0].n), (101, 0, 1, 100));
-        assert_eq!(database.storage.read(feed::feed_id).await.unwrap(), other.read(feed::feed_id).await.unwrap());
+        assert_eq!(database.storage.read(feed::identity).await.unwrap(), other.read(feed::identity).await.unwrap());
     }
 
     async fn demanded_looks_are_spaced(database: &Database) {

@@ -24,6 +24,19 @@ fn what_a_thin_token_leaves_out() {
 }
 
 #[test]
+fn ids_that_cannot_be_kept_as_they_are() {
+    let upstream = |changes: Value| judge(&source(|_| ()), &sign(changes)).unwrap().upstream.unwrap();
+    for odd in [json!("a\u{0}b"), json!("a\nb"), json!("x".repeat(256)), json!(""), json!(7)] {
+        let found = upstream(json!({"jti": odd, "sid": odd}));
+        assert!(found.token_id.starts_with("dg:") && found.session.is_none(), "{odd}");
+        assert_eq!(found.token_id, upstream(json!({"jti": odd, "sid": odd})).token_id, "{odd}");
+    }
+    let long = "x".repeat(255);
+    let found = upstream(json!({"jti": long, "sid": long}));
+    assert_eq!((found.token_id, found.session), (format!("jti:{long}"), Some(long)));
+}
+
+#[test]
 fn attributes_may_stand_elsewhere() {
     let oidc = source(|config| {
         config.attributes.username = Some("/login/name".into());
@@ -44,9 +57,14 @@ fn wrong_issuer() {
 
 #[test]
 fn wrong_token_type() {
-    for changes in [json!({"events": {}}), json!({"scp": ["openid"]}), json!({"cid": "app"})] {
+    for changes in [json!({"events": {}}), json!({"scope": "openid"}), json!({"scp": ["openid"]}), json!({"cid": "app"})] {
         assert_eq!(refused(&source(|_| ()), changes), TokenRefusal::WrongTokenType);
     }
+    // What Keycloak calls its access, refresh and logout tokens; its id tokens are `ID`.
+    for kind in [json!("Bearer"), json!("Refresh"), json!("Logout"), json!("id"), json!(7)] {
+        assert_eq!(refused(&source(|_| ()), json!({"typ": kind})), TokenRefusal::WrongTokenType);
+    }
+    judge(&source(|_| ()), &sign(json!({"typ": "ID"}))).unwrap();
     for kind in ["at+jwt", "application/at+jwt", "logout+jwt", "secevent+jwt", "dpop+jwt"] {
         let header = with(header(), json!({"typ": kind}));
         let found = judge(&source(|_| ()), &sign_text(&header.to_string(), &claims().to_string()));
