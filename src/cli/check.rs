@@ -70,20 +70,20 @@ fn reach(config: &Config, problems: &mut Vec<Problem>) -> Result<Result<Storage,
 
 /// Whether the key-encryption key is there, is one, and opens what the database holds.
 fn key(config: &Config, storage: Option<&Storage>, now: i64, problems: &mut Vec<Problem>) -> Result<(), CliError> {
-    let path = match &config.keys {
-        keys if keys.encryption_key.is_some() => "keys.encryption_key",
-        keys if keys.encryption_key_file.is_some() => "keys.encryption_key_file",
-        _ => "keys",
-    };
+    let path = if config.keys.encryption_key.is_some() { "keys.encryption_key" } else { "keys.encryption_key_file" };
     let rows = storage.map(|storage| storage.read_blocking(keys::all)).transpose()?.unwrap_or_default();
-    if rows.is_empty() && kek::is_yet_to_be_made(config) {
+    if kek::is_yet_to_be_made(config) {
+        if let Some(row) = rows.first() {
+            let reason = format!("the file beside the database is gone, and the keys in it are sealed by {}; put it back", row.kek);
+            problems.push(Problem::new(path, reason));
+        }
         return Ok(());
     }
     let opened = Kek::load(config, false).and_then(|kek| Keyring::build(&rows, &kek, &config.server.issuer(), now));
     match opened {
         Ok(_) => Ok(()),
-        Err(reason @ TokenError::Kek(_)) => {
-            problems.push(Problem::new(path, reason.to_string()));
+        Err(TokenError::Kek(reason)) => {
+            problems.push(Problem::new(path, reason));
             Ok(())
         }
         Err(other) => Err(other.into()),
