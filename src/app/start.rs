@@ -16,7 +16,7 @@ use crate::oauth2::request::GrantType;
 use crate::roles::Rules;
 use crate::storage::feed::FeedEntry;
 use crate::storage::refusals::Refusals;
-use crate::storage::{Storage, StorageError, feed, keys, settings};
+use crate::storage::{Storage, StorageError, feed, in_turn, keys, settings};
 use crate::tokens::kek::Kek;
 use crate::tokens::{Keys, Revocations, TokenError, lifecycle};
 
@@ -177,6 +177,7 @@ fn apply_file(config: &Config, storage: &Storage, now: i64) -> Result<(), StartE
     // Clients of the command line have lifetimes of their own, and may come at any time: so the bound of all.
     let longest = config::LONGEST_ACCESS_LIFETIME + config.tokens.refresh_lifetime;
     let difference = storage.write_blocking(move |tx| {
+        in_turn(tx)?;
         settings::raise(tx, lifecycle::LONGEST_LIFETIME, longest.as_secs() as i64)?;
         declared::apply(tx, &declared, now)
     })?;
@@ -240,3 +241,6 @@ impl Listener {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

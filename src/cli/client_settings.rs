@@ -81,7 +81,7 @@ impl Settings {
         match &self.from {
             Some(file) => from_file(file, id, config),
             None => {
-                let client = self.from_flags(id);
+                let client = self.flags(id);
                 let mistakes = mistakes(&client, config).into_iter().map(|p| format!("{}: {}", p.path, p.reason));
                 let mistakes: Vec<_> = mistakes.collect();
                 if mistakes.is_empty() { Ok(client) } else { Err(CliError::Said(mistakes.join("\n"))) }
@@ -89,7 +89,7 @@ impl Settings {
         }
     }
 
-    fn from_flags(self, id: &str) -> config::Client {
+    fn flags(self, id: &str) -> config::Client {
         let some = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
         config::Client {
             id: id.to_owned(),

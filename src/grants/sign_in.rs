@@ -12,8 +12,8 @@ use crate::identity::Identity;
 use crate::metrics::SignIn;
 use crate::oauth2::ids::time_ordered;
 use crate::oauth2::request::{ACCESS_TOKEN_TYPE, GrantType};
-use crate::oauth2::{FamilyId, OAuth2Error, Scope, TokenResponse};
-use crate::roles::Evaluation;
+use crate::oauth2::{ErrorCode, FamilyId, OAuth2Error, Scope, TokenResponse};
+use crate::roles::{Evaluation, EvaluationError};
 
 /// What a grant remembers about the sign-in, for refresh, introspection of JWTs, and revocation by cause.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,17 +63,27 @@ pub struct SignedIn {
 
 /// Roles of an identity through a client, or the refusal of the mapping.
 ///
-/// Errors: `invalid_grant` where a deny or require rule says so; 500 where the groups cannot be mapped.
+/// Errors: `invalid_grant` where a deny or require rule says so, `invalid_request` for a token without a claim that a deny looks at, 500
+/// where the groups cannot be mapped.
 pub fn map(app: &App, caller: &Caller, identity: &Identity, now: i64) -> Result<(Evaluation, Vec<String>), OAuth2Error> {
     let ceiling = caller.client.settings.role_ceiling.as_deref();
     let judged = app.rules.evaluate_under(identity.source.as_str(), &identity.facts, &identity.assigned_roles, ceiling);
     let evaluation = judged.map_err(|reason| {
-        let text = reason.to_string();
-        app.refusals.record(
-            refusal_record(caller, "mapping_failed", now).username(&identity.username).source(identity.source.as_str()).detail(text.into()),
-        );
-        OAuth2Error::new(crate::oauth2::ErrorCode::ServerError, "the groups of this person cannot be mapped to roles; see the audit")
-            .because(reason)
+        // A token that leaves out what a deny looks at: the person's own doing, or the provider's. Anything else is ours to mend.
+        let (word, error) = match reason {
+            EvaluationError::ClaimMissing { .. } => {
+                ("groups_unavailable", OAuth2Error::invalid_request("the subject_token lacks a claim that the mapping looks at"))
+            }
+            _ => (
+                "mapping_failed",
+                OAuth2Error::new(ErrorCode::ServerError, "the groups of this person cannot be mapped to roles; see the audit"),
+            ),
+        };
+        crate::metrics::sign_in_refused(word);
+        crate::metrics::signed_in(identity.source.as_str(), SignIn::Refused);
+        let record = refusal_record(caller, word, now).username(&identity.username).source(identity.source.as_str());
+        app.refusals.record(record.detail(reason.to_string().into()));
+        error.because(reason)
     })?;
     if let Some(denial) = &evaluation.denied {
         let record = refusal_record(caller, "denied_by_mapping", now).username(&identity.username).source(identity.source.as_str());

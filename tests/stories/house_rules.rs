@@ -215,3 +215,22 @@ fn what_is_allowed_is_not_found() {
     assert_eq!(found("src/storage/schema.rs", &"\n".repeat(LONGEST_FILE + 1)), none);
     assert_eq!(found("src/main.rs", "use countersign::cli;"), none);
 }
+
+/// Names in docs/proof.md must not outlive what they name.
+#[test]
+fn what_the_proof_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    sources(&root.join("tests"), &mut files);
+    let code: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let proof = fs::read_to_string(root.join("docs/proof.md")).unwrap();
+    let named = proof.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains(['/', ' ', '*']));
+    let missing: Vec<_> = named
+        .filter(|name| {
+            let last = name.rsplit("::").next().unwrap();
+            ![format!("fn {last}("), format!("mod {last};"), format!("mod {last} {{")].iter().any(|found| code.contains(found))
+        })
+        .collect();
+    assert!(missing.is_empty(), "docs/proof.md names what is not there: {missing:#?}");
+}
