@@ -206,8 +206,8 @@ on_both_databases! {
             said.trim().rsplit(' ').next().unwrap().parse::<i64>().unwrap()
         };
         let (tokens, n) = tokio::join!(issue, revoke);
-        let last = server.own_token(&client).await;
         within_a_second("the first token dies", async || !server.is_active(&client, &tokens[0]).await).await;
+        let last = server.own_token(&client).await;
         assert!(server.is_active(&client, &last).await);
         // Each token says how far its node had read: exactly those that had read the revocation live.
         for token in &tokens {
