@@ -80,7 +80,6 @@ impl Ground {
     }
 
     /// Each of these doors lets in.
-    #[track_caller]
     async fn open(&mut self, doors: &[&str]) {
         for door in doors {
             let answer = self.knock(door).await;
