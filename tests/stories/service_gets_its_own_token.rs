@@ -215,8 +215,8 @@ on_both_databases! {
         assert_eq!(server.introspect(&client, &answer.access_token()).await.roles(), ["backup"]);
 
         for (text, told) in [
-            ("grants = []\nscops = [\"read\"]\n", &["line 2", "scops"][..]),
-            ("grants = []\n\nscopes = \"read\"\n", &["line 3"]),
+            ("grants = []\nscops = [\"read\"]\n", &["client.toml:2:", "scops"][..]),
+            ("grants = []\n\nscopes = \"read\"\n", &["client.toml:3:", "scopes"]),
             ("grants = [\"magic\"]\n", &["grants", "magic"]),
             ("id = \"another\"\n", &["another", "wrong-file"]),
             ("secrets_file = \"secret\"\n", &["secrets_file"]),
