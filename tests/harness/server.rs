@@ -79,6 +79,12 @@ impl Server {
         }
     }
 
+    /// Puts `to` where the configuration says `from`. Commands see it at once, the server after its next start.
+    pub fn edit_config(&mut self, from: &str, to: &str) {
+        self.setup.edit(from, to);
+        self.setup.write_config(self.port);
+    }
+
     async fn launch(&mut self) -> Result<(), String> {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
         let mut command = binary();

@@ -119,6 +119,20 @@ impl Setup {
         output.stdout + &output.stderr
     }
 
+    /// Runs a command with this configuration before any server was started.
+    pub async fn cli(&self, arguments: &[&str]) -> Output {
+        self.write_config(super::free_port());
+        let mut command = server::binary();
+        command.current_dir(self.directory.path()).args(arguments).arg("--config").arg(self.config_path());
+        tokio::task::spawn_blocking(move || server::finish(&mut command, "")).await.expect("the command runs")
+    }
+
+    /// Puts `to` where the text of [`Setup::config`] says `from`.
+    pub(super) fn edit(&mut self, from: &str, to: &str) {
+        assert!(self.config.contains(from), "{from:?} is not in the configuration:\n{}", self.config);
+        self.config = self.config.replacen(from, to, 1);
+    }
+
     pub(super) fn config_path(&self) -> PathBuf {
         self.directory.path().join(self.file)
     }

@@ -2,11 +2,13 @@
 //! running server. Nothing hangs on clocks: what is issued in the same second afterwards lives.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, Database, Server, Setup, on_both_databases, within_a_second};
+use crate::harness::{Answer, Client, Database, Server, Setup, eventually, on_both_databases, within_a_second};
 
 const APP: [&str; 8] = ["--grant", "password", "--grant", "refresh_token", "--grant", "client_credentials", "--scope", "read"];
 const PASSWORD: &str = "a lamp beside 7 green doors";
@@ -233,5 +235,66 @@ on_both_databases! {
         first.is_dead(&server, &client).await;
         second.is_dead(&server, &client).await;
         kept.lives(&server, &client).await;
+    }
+
+    async fn a_public_client_gives_back_its_own_and_asks_about_none(database) {
+        let (server, client) = house(database).await;
+        let public = server.client_add(&["--public", "--grant", "password", "--grant", "refresh_token"]).await;
+        let watcher = server.client_add(&["--introspect", "any"]).await;
+        let (own, other) = (Held::new(&server, &public, "anna").await, Held::new(&server, &client, "anna").await);
+        for token in [&own.access, &own.refresh, &other.access] {
+            server.introspect(&public, token).await.refused(401, "invalid_client");
+        }
+        server.revoke(&public, &other.access).await.refused(400, "unauthorized_client");
+        server.revoke(&public, &other.refresh).await.refused(400, "unauthorized_client");
+        assert!(server.is_active(&watcher, &own.access).await);
+        assert_eq!(server.revoke(&public, &own.refresh).await.status, 200);
+        assert!(!server.is_active(&watcher, &own.access).await, "its access token lives on");
+        server.refresh(&public, &own.refresh).await.refused(400, "invalid_grant");
+        other.lives(&server, &client).await;
+    }
+
+    async fn nobody_slips_in_with_the_old_password(database) {
+        let config = "[limits]\nlogin_failures = \"1000/5m\"\naddress_failures = \"1000/5m\"\n[accounts]\npassword_queue = 200\n";
+        let server = Arc::new(Setup::new(database).config(config).start().await);
+        server.user_add("anna", PASSWORD, &[]).await;
+        let client = server.client_add(&APP).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let storm = (0..30).map(|_| {
+            let (server, client, done) = (server.clone(), client.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut held = Vec::new();
+                // Each has a sign-in under way while the commands work, and begins its last one after the first of them.
+                loop {
+                    let last = done.load(Ordering::Relaxed);
+                    let answer = server.sign_in(&client, "anna", PASSWORD).await;
+                    if answer.status == 200 {
+                        held.push(Held::of(&answer));
+                    } else {
+                        answer.refused(400, "invalid_grant");
+                    }
+                    if last || answer.status != 200 {
+                        return held;
+                    }
+                }
+            })
+        });
+        let storm: Vec<_> = storm.collect();
+        let count = "SELECT count(*) FROM audit_records WHERE event = 'sign_in'";
+        eventually(Duration::from_secs(20), "the first are in", async || server.rows(count).first().is_some_and(|n| n != "0")).await;
+        server.cli_with(&["user", "set-password", "anna", "--password-stdin"], "nine grey otters sleeping\n").await.ok();
+        server.cli(&["user", "sign-out", "anna"]).await.ok();
+        done.store(true, Ordering::Relaxed);
+        let mut held = Vec::new();
+        for task in storm {
+            held.extend(task.await.unwrap());
+        }
+        assert!(!held.is_empty());
+        for Held { access, refresh } in &held {
+            eventually(Duration::from_secs(2), "a token of the old password dies", async || !server.is_active(&client, access).await).await;
+            server.refresh(&client, refresh).await.refused(400, "invalid_grant");
+        }
+        server.sign_in(&client, "anna", PASSWORD).await.refused(400, "invalid_grant");
+        Held::of(&server.sign_in(&client, "anna", "nine grey otters sleeping").await).lives(&server, &client).await;
     }
 }

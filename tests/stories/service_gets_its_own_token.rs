@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Client, Setup, on_both_databases};
+use crate::harness::{Client, Setup, eventually, on_both_databases};
 
 const SERVICE: [&str; 6] = ["--grant", "client_credentials", "--scope", "read", "--scope", "write"];
 const OWN: [(&str, &str); 1] = [("grant_type", "client_credentials")];
@@ -169,5 +169,64 @@ on_both_databases! {
         let shown = server.cli(&["client", "show", &client.id]).await.ok();
         assert!(shown.contains(client.secret_id.as_deref().unwrap()) && !shown.contains(client.secret()), "{shown}");
         assert!(!server.log().contains(client.secret()));
+    }
+
+    async fn tokens_and_introspections_write_nothing(database) {
+        let tables = match database.is_postgres() {
+            true => "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+            false => "SELECT name FROM sqlite_master WHERE type = 'table'",
+        };
+        let server = Setup::new(database).start().await;
+        let opaque = server.client_add(&SERVICE).await;
+        let jwt = server.client_add(&[&SERVICE[..], &["--token-format", "jwt"]].concat()).await;
+        let tables = server.rows(tables);
+        assert!(tables.iter().any(|table| table == "audit_records") && tables.len() > 10, "{tables:?}");
+        let rows = || tables.iter().map(|table| (table, server.rows(&format!("SELECT count(*) FROM {table}")))).collect::<Vec<_>>();
+        let before = rows();
+        for client in [&opaque, &jwt] {
+            for _ in 0..20 {
+                let token = server.own_token(client).await;
+                assert!(server.is_active(client, &token).await);
+            }
+        }
+        assert_eq!(rows(), before);
+    }
+
+    async fn a_secret_past_its_expiry_is_refused(database) {
+        let server = Setup::new(database).start().await;
+        let client = server.client_add(&SERVICE).await;
+        let brief = Client::from_json(&server.cli(&["client", "secret", "add", &client.id, "--expires-in", "4s", "--json"]).await.json());
+        server.own_token(&brief).await;
+        let shown = server.cli(&["client", "show", &client.id]).await.ok();
+        assert!(shown.contains("expires "), "{shown}");
+        eventually(std::time::Duration::from_secs(6), "it expires", async || server.token(&brief, &OWN).await.status == 401).await;
+        server.token(&brief, &OWN).await.refused(401, "invalid_client");
+        server.introspect(&brief, "cs_at_any").await.refused(401, "invalid_client");
+        server.own_token(&client).await;
+    }
+
+    async fn settings_come_from_a_file(database) {
+        let server = Setup::new(database).start().await;
+        let write = |text: &str| std::fs::write(server.directory().join("client.toml"), text).unwrap();
+        write("grants = [\"client_credentials\"]\nscopes = [\"read\"]\nroles = [\"backup\"]\naccess_lifetime = \"5m\"\n");
+        let client = server.client_add_named("from-a-file", &["--from", "client.toml"]).await;
+        let answer = server.token(&client, &OWN).await;
+        assert_eq!((answer.text("scope"), &answer.ok()["expires_in"]), ("read".to_owned(), &json!(300)));
+        assert_eq!(server.introspect(&client, &answer.access_token()).await.roles(), ["backup"]);
+
+        for (text, told) in [
+            ("grants = []\nscops = [\"read\"]\n", &["line 2", "scops"][..]),
+            ("grants = []\n\nscopes = \"read\"\n", &["line 3"]),
+            ("grants = [\"magic\"]\n", &["grants", "magic"]),
+            ("id = \"another\"\n", &["another", "wrong-file"]),
+            ("secrets_file = \"secret\"\n", &["secrets_file"]),
+        ] {
+            write(text);
+            let said = server.cli(&["client", "add", "wrong-file", "--from", "client.toml"]).await.failed(1);
+            assert!(told.iter().all(|part| said.contains(part)), "{text}: {said}");
+        }
+        let said = server.cli(&["client", "add", "wrong-file", "--from", "absent.toml"]).await.failed(1);
+        assert!(said.contains("absent.toml"), "{said}");
+        server.cli(&["client", "show", "wrong-file"]).await.failed(1);
     }
 }
