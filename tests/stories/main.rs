@@ -27,6 +27,7 @@ mod house_rules;
 mod keys_turn;
 mod leaver_loses_access;
 mod local_accounts;
+mod metrics_are_true;
 mod no_side_doors;
 mod okta_login_in_croit_shape;
 mod okta_rotates_its_keys;
