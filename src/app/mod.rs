@@ -75,7 +75,8 @@ impl App {
         if let Some(client) = clients::authenticate(&self.clients, presented, self.clock.now()) {
             return Ok(client);
         }
-        self.catch_up().await?;
+        // Boxed, since this way is rare: it shall not make the future of every request larger.
+        Box::pin(self.catch_up()).await?;
         clients::authenticate(&self.clients, presented, self.clock.now()).ok_or_else(OAuth2Error::invalid_client)
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::reject::Rejection;
 
 use crate::app::App;
 use crate::web::{Answer, reply, request, under};
@@ -18,44 +19,42 @@ use crate::web::{Answer, reply, request, under};
 /// Routes of the server, those of `others` (dialects) behind ours. The busy ones come first: each `.or` that is passed costs time.
 pub fn routes(app: &Arc<App>, others: Option<BoxedFilter<(Answer,)>>) -> BoxedFilter<(Answer,)> {
     let base = base_path(&app.issuer);
+    // Without a path of the issuer, the busy routes are spared the look at it.
+    let oauth2 = warp::path::path("oauth2");
+    if base.is_empty() { mount(app, oauth2, &base, others) } else { mount(app, under(&base).and(oauth2), &base, others) }
+}
+
+// One route, one line.
+#[rustfmt::skip]
+fn mount<F>(app: &Arc<App>, at: F, base: &[String], others: Option<BoxedFilter<(Answer,)>>) -> BoxedFilter<(Answer,)>
+where
+    F: Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static,
+{
     let ask = || request(app.clone());
     let (get, post) = (warp::get, warp::post);
     let end = warp::path::end;
     let path = warp::path::path::<&'static str>;
 
-    let oauth2 = path("token")
-        .and(end())
-        .and(post())
-        .and(ask())
-        .then(token::token)
-        .or(path("introspect").and(end()).and(post()).and(ask()).then(introspection::introspect))
-        .unify()
-        .or(path("revoke").and(end()).and(post()).and(ask()).then(revocation::revoke))
-        .unify()
-        .or(path("jwks").and(end()).and(get()).and(ask()).then(jwks::jwks))
-        .unify();
-    let oauth2 = under(&base).and(path("oauth2")).and(oauth2).boxed();
+    let oauth2 = path("token").and(end()).and(post()).and(ask()).then(token::token)
+        .or(path("introspect").and(end()).and(post()).and(ask()).then(introspection::introspect)).unify()
+        .or(path("revoke").and(end()).and(post()).and(ask()).then(revocation::revoke).boxed()).unify()
+        .or(path("jwks").and(end()).and(get()).and(ask()).then(jwks::jwks).boxed()).unify();
+    let oauth2 = at.and(oauth2);
 
     // RFC 8414 section 3.1 inserts the well-known name before the issuer's path; OpenID Connect Discovery appends it.
     let documents = || path("openid-configuration").or(path("oauth-authorization-server")).unify();
-    let inserted = path(".well-known").and(documents()).and(under(&base)).and(end()).and(get()).and(ask()).then(metadata::metadata);
-    let appended = under(&base).and(path(".well-known")).and(documents()).and(end()).and(get()).and(ask()).then(metadata::metadata);
-    let well_known = inserted.or(appended).unify().boxed();
+    let inserted = path(".well-known").and(documents()).and(under(base)).and(end()).and(get()).and(ask()).then(metadata::metadata);
+    let appended = under(base).and(path(".well-known")).and(documents()).and(end()).and(get()).and(ask()).then(metadata::metadata);
 
-    let health = path("healthz")
-        .and(end())
-        .and(get())
-        .map(health::alive)
-        .or(path("readyz").and(end()).and(get()).and(ask()).then(health::ready))
-        .unify()
-        .boxed();
+    let health = path("healthz").and(end()).and(get()).map(health::alive)
+        .or(path("readyz").and(end()).and(get()).and(ask()).then(health::ready)).unify();
 
-    let all = oauth2.or(well_known).unify().or(health).unify().boxed();
-    let all = match others {
-        Some(others) => all.or(others).unify().boxed(),
-        None => all,
+    let rest = inserted.or(appended).unify().or(health).unify().boxed();
+    let rest = match others {
+        Some(others) => rest.or(others).unify().boxed(),
+        None => rest,
     };
-    all.recover(reply::rejected).unify().boxed()
+    oauth2.or(rest).unify().recover(reply::rejected).unify().boxed()
 }
 
 /// The path of the issuer, under which everything is served.

@@ -37,7 +37,7 @@ pub async fn unexpired(app: &App, token: &str) -> Result<Option<AccessClaims>, O
         let opened = access::open(&app.keys.ring(), &app.issuer, token);
         match opened {
             Opened::Claims(claims) => return Ok(Some(*claims).filter(|claims| app.clock.now() < claims.exp)),
-            Opened::UnknownKey if !last_try => app.look_for_new_keys().await?,
+            Opened::UnknownKey if !last_try => Box::pin(app.look_for_new_keys()).await?,
             Opened::UnknownKey | Opened::Foreign => break,
         }
     }
@@ -79,7 +79,7 @@ pub async fn complete(app: &App, mut claims: AccessClaims) -> Result<Option<Acce
             claims.roles = claims.roles.take().or_else(roles);
         }
         Some(id) if claims.roles.is_none() || claims.username.is_none() => {
-            let Some(row) = app.storage.read(move |c| grants::find(c, id.as_str())).await? else { return Ok(None) };
+            let Some(row) = Box::pin(app.storage.read(move |c| grants::find(c, id.as_str()))).await? else { return Ok(None) };
             let record: GrantRecord = serde_json::from_str(&row.record).unwrap_or_default();
             claims.roles.get_or_insert(record.roles);
             claims.username.get_or_insert(record.username);
@@ -95,7 +95,7 @@ pub async fn refresh_claims(app: &App, token: &str) -> Result<Option<RefreshClai
         let opened = refresh::open(&app.keys.ring(), token);
         match opened {
             refresh::Opened::Claims(claims) => return Ok(Some(claims)),
-            refresh::Opened::UnknownKey if !last_try => app.look_for_new_keys().await?,
+            refresh::Opened::UnknownKey if !last_try => Box::pin(app.look_for_new_keys()).await?,
             refresh::Opened::UnknownKey | refresh::Opened::Foreign => break,
         }
     }

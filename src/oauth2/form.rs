@@ -53,6 +53,9 @@ impl Form {
 /// Percent and plus decoding, strict: a broken escape, text that is not UTF-8, or a NUL is an error, never a replacement character.
 pub fn decode(bytes: &[u8]) -> Result<String, OAuth2Error> {
     let broken = || OAuth2Error::invalid_request("a parameter is not well-formed urlencoded UTF-8");
+    if !bytes.iter().any(|b| matches!(b, b'%' | b'+' | 0)) {
+        return std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| broken());
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes.iter();
     while let Some(byte) = rest.next() {

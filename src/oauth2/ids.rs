@@ -92,7 +92,7 @@ impl AccountId {
 pub fn time_ordered(now: i64) -> String {
     let mut bytes = [0u8; 16];
     bytes[..5].copy_from_slice(&(now as u64).to_be_bytes()[3..]);
-    super::secret::fill_random(&mut bytes[5..]);
+    super::secret::fill_unique(&mut bytes[5..]);
     super::secret::hex(&bytes)
 }
 

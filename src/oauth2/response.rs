@@ -30,13 +30,15 @@ struct Wire<'a> {
 impl TokenResponse {
     /// The JSON body.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Wire {
+        let mut body = Vec::with_capacity(self.access_token.expose().len() + 256);
+        let wire = Wire {
             access_token: self.access_token.expose(),
             token_type: "Bearer",
             expires_in: self.expires_in,
             scope: &self.scope,
             refresh_token: self.refresh_token.as_ref().map(Secret::expose),
             issued_token_type: self.issued_token_type,
-        })
+        };
+        serde_json::to_writer(&mut body, &wire).map(|()| body)
     }
 }

@@ -1,5 +1,6 @@
 //! Secrets: made here, never printed, compared in constant time.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use aws_lc_rs::{constant_time, digest, rand};
@@ -95,6 +96,30 @@ pub fn fill_random(bytes: &mut [u8]) {
     rand::fill(bytes).expect("the random number generator answers");
 }
 
+/// Fills `bytes` with random bytes that need only be unique and not guessed: nonces and identifiers, not keys or secrets. They come
+/// from a block that this thread fetched at once, since each call of the generator costs as much as the sealing of a token.
+pub fn fill_unique(bytes: &mut [u8]) {
+    const BLOCK: usize = 1024;
+    thread_local! {
+        static BLOCKS: RefCell<(usize, [u8; BLOCK])> = const { RefCell::new((BLOCK, [0; BLOCK])) };
+    }
+    BLOCKS.with_borrow_mut(|(used, block)| {
+        if *used + bytes.len() > BLOCK {
+            fill_random(block);
+            *used = 0;
+        }
+        match block.get_mut(*used..*used + bytes.len()) {
+            Some(fresh) => {
+                bytes.copy_from_slice(fresh);
+                fresh.fill(0);
+                *used += bytes.len();
+            }
+            // More than a block holds.
+            None => fill_random(bytes),
+        }
+    });
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -115,6 +140,19 @@ mod tests {
     fn debug_prints_nothing_of_a_secret() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {:?}", secret.digest()), "Secret(…) Digest(…)");
+    }
+
+    #[test]
+    fn unique_bytes_are_never_handed_out_twice() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1_000 {
+            let mut bytes = [0u8; 12];
+            fill_unique(&mut bytes);
+            assert!(seen.insert(bytes));
+        }
+        let mut large = [0u8; 5_000];
+        fill_unique(&mut large);
+        assert!(large.windows(16).all(|window| window != [0; 16]));
     }
 
     #[test]

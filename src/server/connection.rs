@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
-use tracing::Instrument;
 use warp::Reply;
 use warp::reply::Response;
 
@@ -116,9 +115,7 @@ async fn answer(mut request: Request<Incoming>, remote: SocketAddr, shared: Arc<
         Some(address) => {
             let request_id = RequestId::next();
             request.extensions_mut().insert(Peer { address, request_id });
-            // At the level of errors, so that whatever is logged carries the id.
-            let span = tracing::error_span!("request", id = %request_id);
-            warp::service(shared.routes.clone()).call(request).instrument(span).await?
+            warp::service(shared.routes.clone()).call(request).await?
         }
         None => past_the_proxy(),
     };

@@ -22,7 +22,8 @@ pub struct Form {
 ///
 /// Errors: no key in use, or a token of more than [`MAX_TOKEN_BYTES`].
 pub fn mint(ring: &Keyring, form: Form, claims: &AccessClaims, now: i64) -> Result<Secret, TokenError> {
-    let plain = serde_json::to_vec(claims).map_err(|_| TokenError::NoKey("encode"))?;
+    let mut plain = Vec::with_capacity(512);
+    serde_json::to_writer(&mut plain, claims).map_err(|_| TokenError::NoKey("encode"))?;
     let token = match form.format {
         TokenFormat::Opaque => ring.sealing_key(now)?.seal(Purpose::Access, &plain)?,
         TokenFormat::Jwt => ring.signing_key(form.algorithm, now)?.sign_access_token(&plain)?,

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::TokenError;
 use crate::oauth2::Secret;
-use crate::oauth2::secret::fill_random;
+use crate::oauth2::secret::fill_unique;
 
 /// What a sealed thing is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl SealingKey {
     pub fn seal(&self, purpose: Purpose, plain: &[u8]) -> Result<Secret, TokenError> {
         let (key, associated) = self.parts(purpose);
         let mut nonce = [0u8; NONCE_LEN];
-        fill_random(&mut nonce);
+        fill_unique(&mut nonce);
         let mut out = Vec::with_capacity(HEADER + NONCE_LEN + plain.len() + 16);
         out.push(VERSION);
         out.extend_from_slice(&self.id.0);

@@ -21,17 +21,18 @@ pub enum BodyError {
 
 impl Reject for BodyError {}
 
-/// The whole body, at most `limit` bytes within `deadline`. Rejects with a [`BodyError`].
-pub fn body(limit: usize, deadline: Duration) -> impl Filter<Extract = (Bytes,), Error = Rejection> + Clone {
-    warp::header::headers_cloned().and(warp::body::stream()).and_then(move |headers: HeaderMap, stream| async move {
+/// The headers and the whole body, at most `limit` bytes within `deadline`. Rejects with a [`BodyError`].
+pub fn body(limit: usize, deadline: Duration) -> impl Filter<Extract = (HeaderMap, Bytes), Error = Rejection> + Clone {
+    let read = move |headers: HeaderMap, stream| async move {
         if announced(&headers).is_some_and(|length| length > limit as u64) {
             return Err(warp::reject::custom(BodyError::TooLarge));
         }
         match tokio::time::timeout(deadline, collect(stream, limit)).await {
-            Ok(read) => read.map_err(warp::reject::custom),
+            Ok(read) => read.map(|bytes| (headers, bytes)).map_err(warp::reject::custom),
             Err(_) => Err(warp::reject::custom(BodyError::TooSlow)),
         }
-    })
+    };
+    warp::header::headers_cloned().and(warp::body::stream()).and_then(read).untuple_one()
 }
 
 /// What Content-Length says; hyper has refused malformed and contradicting ones already.
@@ -94,10 +95,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_filter_refuses_by_the_announced_length() {
-        let echo = body(8, Duration::from_secs(1)).map(|bytes: Bytes| bytes.len().to_string()).recover(|rejection: Rejection| async move {
-            let reason = rejection.find::<BodyError>().map(|error| format!("{error:?}"));
-            reason.ok_or(rejection)
-        });
+        let echo =
+            body(8, Duration::from_secs(1)).map(|_, bytes: Bytes| bytes.len().to_string()).recover(|rejection: Rejection| async move {
+                let reason = rejection.find::<BodyError>().map(|error| format!("{error:?}"));
+                reason.ok_or(rejection)
+            });
         let ask = async |length: &str| {
             let request =
                 http::Request::post("/").header("content-length", length).body(http_body_util::Full::new(Bytes::from("12345678")));

@@ -38,7 +38,8 @@ pub fn json(body: impl Into<warp::hyper::body::Bytes>) -> Response {
 
 /// The same for anything that serialises.
 pub fn to_json(value: &impl Serialize) -> Result<Response, OAuth2Error> {
-    let body = serde_json::to_vec(value)
+    let mut body = Vec::with_capacity(512);
+    serde_json::to_writer(&mut body, value)
         .map_err(|reason| OAuth2Error::new(ErrorCode::ServerError, "the answer could not be written").because(reason))?;
     Ok(json(body))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use warp::Filter;
-use warp::filters::BoxedFilter;
+use warp::reject::Rejection;
 
 use super::body::body;
 use super::peer::{Peer, peer};
@@ -31,12 +31,10 @@ impl std::fmt::Debug for Request {
 }
 
 /// Collects a [`Request`], its body under the limits of `[limits]`.
-pub fn request(app: Arc<App>) -> BoxedFilter<(Request,)> {
+pub fn request(app: Arc<App>) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone {
     let limits = &app.config.limits;
     let body = body(limits.body_bytes, limits.request_timeout);
-    let parts = peer().and(warp::header::headers_cloned()).and(body);
-    let app = warp::any().map(move || app.clone());
-    app.and(parts).map(|app, peer, headers, body| Request { app, peer, headers, body }).boxed()
+    peer().and(body).map(move |peer, headers, body| Request { app: app.clone(), peer, headers, body })
 }
 
 impl Request {
