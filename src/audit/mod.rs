@@ -54,8 +54,6 @@ Event {
     TokenRevoked = "token_revoked",
     /// An operator revoked: by subject, client, group, rule, source, or everything.
     Revoked = "revoked",
-    /// A person signed out.
-    SignedOut = "signed_out",
     /// A refresh token was exchanged for the next.
     Refreshed = "refreshed",
     ClientAdded = "client_added",
@@ -71,8 +69,6 @@ Event {
     AccountEnabled = "account_enabled",
     AccountRemoved = "account_removed",
     PasswordChanged = "password_changed",
-    /// Roles that are given by name to a local account.
-    RolesChanged = "roles_changed",
     KeyAdded = "key_added",
     KeyRetired = "key_retired",
     KeyRemoved = "key_removed",

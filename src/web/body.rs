@@ -24,10 +24,18 @@ impl Reject for BodyError {}
 /// The headers and the whole body, at most `limit` bytes within `deadline`. Rejects with a [`BodyError`].
 pub fn body(limit: usize, deadline: Duration) -> impl Filter<Extract = (HeaderMap, Bytes), Error = Rejection> + Clone {
     let read = move |headers: HeaderMap, stream| async move {
-        if announced(&headers).is_some_and(|length| length > limit as u64) {
-            return Err(warp::reject::custom(BodyError::TooLarge));
-        }
-        match tokio::time::timeout(deadline, collect(stream, limit)).await {
+        let mut stream = std::pin::pin!(stream);
+        let read = async {
+            let read = match announced(&headers) {
+                Some(length) if length > limit as u64 => Err(BodyError::TooLarge),
+                _ => collect(stream.as_mut(), limit).await,
+            };
+            if read == Err(BodyError::TooLarge) {
+                let _ = tokio::time::timeout(LAST_READS, discard(stream.as_mut())).await;
+            }
+            read
+        };
+        match tokio::time::timeout(deadline, read).await {
             Ok(read) => read.map(|bytes| (headers, bytes)).map_err(warp::reject::custom),
             Err(_) => Err(warp::reject::custom(BodyError::TooSlow)),
         }
@@ -38,6 +46,24 @@ pub fn body(limit: usize, deadline: Duration) -> impl Filter<Extract = (HeaderMa
 /// What Content-Length says; hyper has refused malformed and contradicting ones already.
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// How much of a body that is too large is read all the same, and for how long: a connection that is closed with bytes unread is
+/// reset, and the sender may never see the answer.
+const LAST_BYTES: usize = 1024 * 1024;
+const LAST_READS: Duration = Duration::from_secs(1);
+
+async fn discard<S, B, E>(stream: S)
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let (mut stream, mut read) = (std::pin::pin!(stream), 0);
+    while read < LAST_BYTES
+        && let Some(Ok(chunk)) = stream.next().await
+    {
+        read += chunk.remaining();
+    }
 }
 
 async fn collect<S, B, E>(stream: S, limit: usize) -> Result<Bytes, BodyError>
