@@ -6,7 +6,7 @@ use std::future::Future;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::app::{self, App};
 use crate::clients::declared;
@@ -97,8 +97,9 @@ async fn apply_secrets(app: &App) -> Result<(), OAuth2Error> {
 /// The secrets files of declared clients, as they were last seen.
 struct SecretsFiles(HashMap<PathBuf, Option<Look>>);
 
-/// Time of the last change, length, and inode: a file that was renamed into place may be as old and as long.
-type Look = (SystemTime, u64, u64);
+/// Time of the last change of content, owner or mode (seconds and nanoseconds), length, and inode: a file that was renamed into place
+/// may be as old and as long.
+type Look = (i64, i64, u64, u64);
 
 impl SecretsFiles {
     fn new(app: &App) -> SecretsFiles {
@@ -120,5 +121,5 @@ impl SecretsFiles {
 
 fn look(file: &PathBuf) -> Option<Look> {
     let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    Some((metadata.ctime(), metadata.ctime_nsec(), metadata.len(), metadata.ino()))
 }

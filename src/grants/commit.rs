@@ -9,7 +9,7 @@ use crate::audit::Record;
 use crate::identity::Identity;
 use crate::storage::accounts::AccountRow;
 use crate::storage::grants::{FamilyRow, GrantRow};
-use crate::storage::{Connection, StorageError, audit, feed, grants, used};
+use crate::storage::{Connection, StorageError, audit, clients, feed, grants, used};
 use crate::tokens::CLOCK_MARGIN;
 use crate::tokens::revocation::Kind;
 
@@ -47,6 +47,7 @@ pub struct NewSignIn {
     pub identity: Identity,
     pub first_source: String,
     pub client_id: String,
+    pub client_number: i64,
     pub record: GrantRecord,
     pub scope: String,
     pub audience: String,
@@ -124,6 +125,11 @@ impl NewSignIn {
     /// look has a higher number than `rv` and kills it by that.)
     fn overtaken(&self, tx: &mut Connection) -> Result<bool, StorageError> {
         let identity = &self.identity;
+        // Whoever was the client when the request began must still be, or what is issued would be inherited by a namesake.
+        let client = clients::find(tx, &self.client_id)?;
+        if client.is_none_or(|(row, _)| row.disabled || row.number != self.client_number) {
+            return Ok(true);
+        }
         let account = crate::storage::accounts::find_by_link(tx, identity.source.as_str(), &identity.issuer, &identity.subject)?;
         let local = account.map(|a| a.id).unwrap_or_else(|| identity.subject.clone());
         let mut properties = vec![

@@ -140,6 +140,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
     let sign_in = NewSignIn {
         first_source: app.sources.first_name().to_owned(),
         client_id: client.id.to_string(),
+        client_number: client.number,
         record: GrantRecord::of(&identity, &evaluation, &roles, &identity.username),
         scope: scope.to_string(),
         audience: serde_json::Value::from(asked.audience.clone()).to_string(),

@@ -35,6 +35,7 @@ pub async fn grant(app: &App, caller: &Caller, mut asked: Asked, subject_token: 
     };
     oidc.check_header(&token).map_err(|refusal| refused(refusal.reason.as_str(), &refusal.detail))?;
     if !caller.client.admits_source(name.as_str()) {
+        app.throttles.exchanges.fail(&key);
         app.refusals.record(refusal_record(caller, "unauthorized_client", asked.now).source(name.as_str()));
         return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not exchange tokens of this issuer"));
     }
@@ -43,7 +44,7 @@ pub async fn grant(app: &App, caller: &Caller, mut asked: Asked, subject_token: 
     match verified {
         Authentication::Authenticated(identity) => {
             let issued = sign_in::complete(app, caller, asked, *identity, GrantType::TokenExchange).await;
-            if matches!(&issued, Err(error) if error.code == ErrorCode::InvalidGrant) {
+            if matches!(&issued, Err(error) if matches!(error.code, ErrorCode::InvalidGrant | ErrorCode::InvalidRequest)) {
                 app.throttles.exchanges.fail(&key);
             }
             issued

@@ -151,7 +151,8 @@ impl Thread {
                 }
                 wishes.failure = Some(reason);
             }
-            drop(self.shared.wake.wait_timeout(wishes, RETRY));
+            // Not for those who ask meanwhile: a flood of questions must not become a flood of connections.
+            drop(self.shared.wake.wait_timeout_while(wishes, RETRY, |wishes| !wishes.stop));
         }
     }
 

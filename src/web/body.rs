@@ -24,18 +24,7 @@ impl Reject for BodyError {}
 /// The headers and the whole body, at most `limit` bytes within `deadline`. Rejects with a [`BodyError`].
 pub fn body(limit: usize, deadline: Duration) -> impl Filter<Extract = (HeaderMap, Bytes), Error = Rejection> + Clone {
     let read = move |headers: HeaderMap, stream| async move {
-        let mut stream = std::pin::pin!(stream);
-        let read = async {
-            let read = match announced(&headers) {
-                Some(length) if length > limit as u64 => Err(BodyError::TooLarge),
-                _ => collect(stream.as_mut(), limit).await,
-            };
-            if read == Err(BodyError::TooLarge) {
-                let _ = tokio::time::timeout(LAST_READS, discard(stream.as_mut())).await;
-            }
-            read
-        };
-        match tokio::time::timeout(deadline, read).await {
+        match tokio::time::timeout(deadline, read_whole(&headers, stream, limit)).await {
             Ok(read) => read.map(|bytes| (headers, bytes)).map_err(warp::reject::custom),
             Err(_) => Err(warp::reject::custom(BodyError::TooSlow)),
         }
@@ -46,6 +35,22 @@ pub fn body(limit: usize, deadline: Duration) -> impl Filter<Extract = (HeaderMa
 /// What Content-Length says; hyper has refused malformed and contradicting ones already.
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn read_whole<S, B, E>(headers: &HeaderMap, stream: S, limit: usize) -> Result<Bytes, BodyError>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let mut stream = std::pin::pin!(stream);
+    let read = match announced(headers) {
+        Some(length) if length > limit as u64 => Err(BodyError::TooLarge),
+        _ => collect(stream.as_mut(), limit).await,
+    };
+    if read == Err(BodyError::TooLarge) {
+        let _ = tokio::time::timeout(LAST_READS, discard(stream)).await;
+    }
+    read
 }
 
 /// How much of a body that is too large is read all the same, and for how long: a connection that is closed with bytes unread is
