@@ -3,6 +3,10 @@
 //! What the hot path counts is looked up once, in [`install`]; counting is then one atomic addition. Where no metrics listener is
 //! configured nothing is installed and nothing is counted.
 
+mod route;
+
+pub use route::Route;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -44,53 +48,6 @@ struct Hot {
 /// The statuses with a counter of their own at hand; others are looked up.
 const STATUSES: [(u16, &str); 8] =
     [(200, "200"), (304, "304"), (400, "400"), (401, "401"), (404, "404"), (429, "429"), (500, "500"), (503, "503")];
-
-/// The label of a request: one of few, never the path that a stranger sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    Token,
-    Introspect,
-    Revoke,
-    Jwks,
-    Metadata,
-    Health,
-    Other,
-}
-
-impl Route {
-    const ALL: [Route; 7] = [Route::Token, Route::Introspect, Route::Revoke, Route::Jwks, Route::Metadata, Route::Health, Route::Other];
-
-    /// The route that a path leads to. An issuer with a path of its own stands before ours.
-    pub fn of(path: &str) -> Route {
-        if path.ends_with("/oauth2/token") {
-            Route::Token
-        } else if path.ends_with("/oauth2/introspect") {
-            Route::Introspect
-        } else if path.ends_with("/oauth2/revoke") {
-            Route::Revoke
-        } else if path.ends_with("/oauth2/jwks") {
-            Route::Jwks
-        } else if path.contains("/.well-known/") {
-            Route::Metadata
-        } else if matches!(path, "/healthz" | "/readyz") {
-            Route::Health
-        } else {
-            Route::Other
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Route::Token => "token",
-            Route::Introspect => "introspect",
-            Route::Revoke => "revoke",
-            Route::Jwks => "jwks",
-            Route::Metadata => "metadata",
-            Route::Health => "health",
-            Route::Other => "other",
-        }
-    }
-}
 
 /// Renders what was counted.
 #[derive(Clone)]
@@ -273,18 +230,6 @@ pub fn ldap_operation(source: &str, operation: &'static str, took: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_have_few_labels() {
-        assert_eq!(Route::of("/oauth2/token"), Route::Token);
-        assert_eq!(Route::of("/tenant/oauth2/introspect"), Route::Introspect);
-        assert_eq!(Route::of("/.well-known/openid-configuration/tenant"), Route::Metadata);
-        assert_eq!(Route::of("/readyz"), Route::Health);
-        assert_eq!(Route::of("/%00\n"), Route::Other);
-        for (position, route) in Route::ALL.into_iter().enumerate() {
-            assert_eq!(route as usize, position);
-        }
-    }
 
     #[test]
     fn what_was_counted_is_rendered() {

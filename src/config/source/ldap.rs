@@ -4,26 +4,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
-/// `[[source]]`: where people come from.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub name: String,
-    pub kind: SourceKind,
-}
-
-/// `type` of a source and what belongs to it.
-#[derive(Clone, Debug)]
-pub enum SourceKind {
-    Local(LocalSource),
-    Ldap(Box<LdapSource>),
-    /// `oidc`, or `okta`, which is a preset of it.
-    Oidc(Box<OidcSource>),
-}
-
-/// `type = "local"`: accounts of our own.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LocalSource {}
+use super::Attributes;
 
 /// `type = "ldap"`
 #[derive(Clone, Debug, Deserialize)]
@@ -46,12 +27,12 @@ pub struct LdapSource {
     pub client_key: Option<PathBuf>,
     /// The name that the server's certificate must have; default: the URL's host.
     pub server_name: Option<String>,
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub connect_timeout: Duration,
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub operation_timeout: Duration,
     /// For a whole sign-in.
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub login_deadline: Duration,
     /// Service connections.
     pub pool: LdapPool,
@@ -82,7 +63,7 @@ pub struct LdapSource {
     pub subject_attribute: Option<String>,
     pub attributes: Attributes,
     /// How long a person's groups are reused within further sign-ins. Failures and passwords are never cached.
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub group_cache: Duration,
 }
 
@@ -129,11 +110,11 @@ impl Default for LdapSource {
 #[serde(deny_unknown_fields, default)]
 pub struct LdapPool {
     pub size: usize,
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub idle: Duration,
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub lifetime: Duration,
-    #[serde(deserialize_with = "super::duration::deserialize")]
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub acquire_timeout: Duration,
 }
 
@@ -188,73 +169,6 @@ pub enum Referrals {
     Reject,
 }
 
-/// `attributes.*`: which attribute (LDAP) or JSON Pointer (OIDC) holds what.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Attributes {
-    /// OIDC only; LDAP uses the first login attribute. Default: `/preferred_username`, else `/sub`.
-    pub username: Option<String>,
-    pub email: Option<String>,
-    pub name: Option<String>,
-}
-
-/// `type = "okta"` or `type = "oidc"`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OidcSource {
-    /// Matched exactly against `iss`.
-    pub issuer: String,
-    pub client_id: String,
-    /// Accepted `aud` values; default: the client_id.
-    pub audiences: Vec<String>,
-    /// Okta's, for signInConfig; default: the issuer's origin.
-    pub base_url: Option<String>,
-    /// JSON Pointer to the groups.
-    pub groups_claim: String,
-    /// An id token without the groups claim is refused.
-    pub groups_required: bool,
-    #[serde(deserialize_with = "super::duration::deserialize")]
-    pub clock_skew: Duration,
-    /// Oldest id token (by `iat`) that an exchange accepts.
-    #[serde(deserialize_with = "super::duration::deserialize")]
-    pub max_age: Duration,
-    /// Accepted `alg` values; symmetric ones and `none` are never accepted.
-    pub algorithms: Vec<String>,
-    /// `acr` values, one of which the token must have. Without it any.
-    pub acr_values: Vec<String>,
-    /// `amr` values, one of which the token must have. Without it any.
-    pub amr_values: Vec<String>,
-    /// Longest time since `auth_time`. Without it any.
-    #[serde(deserialize_with = "super::duration::optional")]
-    pub max_auth_age: Option<Duration>,
-    pub attributes: Attributes,
-    pub ca_file: Option<PathBuf>,
-    /// E-mail domains of its people.
-    pub domains: Vec<String>,
-}
-
-impl Default for OidcSource {
-    fn default() -> Self {
-        OidcSource {
-            issuer: String::new(),
-            client_id: String::new(),
-            audiences: Vec::new(),
-            base_url: None,
-            groups_claim: "/groups".to_owned(),
-            groups_required: false,
-            clock_skew: Duration::from_secs(60),
-            max_age: Duration::from_secs(600),
-            algorithms: vec!["RS256".to_owned()],
-            acr_values: Vec::new(),
-            amr_values: Vec::new(),
-            max_auth_age: None,
-            attributes: Attributes::default(),
-            ca_file: None,
-            domains: Vec::new(),
-        }
-    }
-}
-
 /// A list of URLs, with a mend in the error.
 fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {
     struct Address(Url);
@@ -267,11 +181,4 @@ fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error
         }
     }
     Ok(Vec::<Address>::deserialize(deserializer)?.into_iter().map(|address| address.0).collect())
-}
-
-impl Source {
-    /// The source there is when none is declared.
-    pub fn local() -> Source {
-        Source { name: "local".to_owned(), kind: SourceKind::Local(LocalSource {}) }
-    }
 }
