@@ -12,6 +12,8 @@
 #[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
+mod audit_is_shipped;
+mod backup_is_restored;
 mod check_finds_what_stops_serve;
 mod command_line_asks_twice;
 mod config_mistakes;
@@ -24,6 +26,7 @@ mod directory_refuses;
 mod first_start_greets;
 mod groups_become_roles;
 mod house_rules;
+mod key_encryption_key_changes;
 mod keys_turn;
 mod leaver_loses_access;
 mod local_accounts;
