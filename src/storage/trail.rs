@@ -81,7 +81,8 @@ mod tests {
         let mut trail = Trail::new(storage.clone(), NOW - 1_000);
         let mut next = |now| trail.next(now).unwrap().into_iter().map(|entry| entry.id).collect::<Vec<_>>();
         write(NOW - 2_000);
-        let old: Vec<_> = (0..1_200).map(|n| write(NOW - 900 + n / 2)).collect();
+        let mut old: Vec<_> = (0..1_200).map(|n| write(NOW - 900 + n / 2)).collect();
+        old.sort();
         let pages: Vec<_> = std::iter::from_fn(|| Some(next(NOW)).filter(|page| !page.is_empty())).collect();
         assert_eq!(pages.concat(), old);
         let newest = write(NOW);
