@@ -19,7 +19,7 @@ mod pattern;
 mod person;
 mod template;
 
-pub use evaluation::{Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Matched, NearMiss, Reason, TakenAway};
+pub use evaluation::{AdmittedBy, Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Matched, NearMiss, Reason, TakenAway};
 pub use explanation::Explanation;
 pub use pattern::{is_privileged, is_role};
 

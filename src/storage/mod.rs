@@ -9,6 +9,7 @@
 pub mod accounts;
 mod answer;
 pub mod audit;
+pub mod causes;
 pub mod clients;
 mod connection;
 mod either;

@@ -1,6 +1,7 @@
 //! Both databases for real: SQLite in a folder of its own, PostgreSQL at COUNTERSIGN_TEST_POSTGRES (the URL of a superuser), where
 //! each test makes a database of its own.
 
+mod causes;
 mod feed;
 mod outages;
 mod rows;
@@ -53,7 +54,7 @@ impl Database {
     }
 
     fn migrated(self) -> Database {
-        assert_eq!(self.storage.pending_migrations().unwrap().len(), 6);
+        assert_eq!(self.storage.pending_migrations().unwrap().len(), 7);
         assert!(self.storage.migrate().unwrap().iter().any(|name| name == "2026-01-05-120000_create_clients"));
         assert!(self.storage.migrate().unwrap().is_empty());
         self
