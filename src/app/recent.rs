@@ -72,9 +72,8 @@ impl Kept {
     /// The error says why it is not understood: another version of this program wrote it.
     pub fn standing(self) -> Result<Standing, String> {
         let names: Vec<String> = self.sources.keys().cloned().collect();
-        let rules = Rules::compile(&self.mapping, &names).map_err(|problems| {
-            problems.first().map_or_else(String::new, |problem| format!("{}: {}", problem.path, problem.reason))
-        })?;
+        let rules = Rules::compile(&self.mapping, &names)
+            .map_err(|problems| problems.first().map_or_else(String::new, |problem| format!("{}: {}", problem.path, problem.reason)))?;
         Ok(Standing { rules, sources: self.sources })
     }
 }
@@ -168,7 +167,9 @@ fn judge(today: &Standing, new: &Standing, person: &Person) -> Result<Change, St
             }
             let denies = |rules: &Rules| rules.denies_by_claim(source, pointer);
             if person.groups.is_empty() && denies(&new.rules) && !denies(&today.rules) {
-                return Err(format!("a new deny looks at the claim {pointer}, and whether the token had none or an empty one is not recorded"));
+                return Err(format!(
+                    "a new deny looks at the claim {pointer}, and whether the token had none or an empty one is not recorded"
+                ));
             }
             (Facts { groups: Vec::new(), claims: at(pointer, json!(person.groups)) }, &[][..])
         }

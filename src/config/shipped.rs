@@ -22,6 +22,7 @@ const EXAMPLES: &[&str] = &[
     "keys.encryption_key_file",
     "metrics.listen",
     "mapping.under",
+    "mapping.max_loss",
     "mapping.defaults",
     "mapping.rule",
     "mapping.deny",

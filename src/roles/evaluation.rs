@@ -133,14 +133,16 @@ impl Evaluation {
 
     /// The ids of the rules that made the roles: a grant records them, so that it can be revoked by rule.
     pub fn rule_ids(&self) -> Vec<String> {
-        let ids: BTreeSet<&String> = self.reasons().filter_map(|reason| if let Reason::Rule { id, .. } = reason { Some(id) } else { None }).collect();
+        let ids: BTreeSet<&String> =
+            self.reasons().filter_map(|reason| if let Reason::Rule { id, .. } = reason { Some(id) } else { None }).collect();
         ids.into_iter().cloned().collect()
     }
 
     /// The groups that made the roles or let the person in, those on the way there too, each as [`group_key`] writes it: a grant records
     /// them, so that it can be revoked by group. Values of claims are among them.
     pub fn group_dns(&self) -> Vec<String> {
-        let gave = self.reasons().filter_map(|reason| if let Reason::Rule { matched, via, .. } = reason { Some((matched, via)) } else { None });
+        let gave =
+            self.reasons().filter_map(|reason| if let Reason::Rule { matched, via, .. } = reason { Some((matched, via)) } else { None });
         let let_in = self.admitted_by.iter().map(|by| (&by.matched, &by.via));
         let all = gave.chain(let_in).flat_map(|(matched, via)| via.iter().map(String::as_str).chain([matched.text()]));
         let all: BTreeSet<String> = all.map(group_key).collect();

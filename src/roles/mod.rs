@@ -5,6 +5,7 @@
 //! `require_any`, `require_all` → every rule, and the roles of the source's own record → `allow_roles` for roles made of captures →
 //! defaults → deny of roles → the client's ceiling → `max_roles`. [`Rules::explain`] does the same and adds what nearly matched.
 
+pub mod compare;
 pub mod dn;
 pub mod explanation;
 pub mod facts;

@@ -92,9 +92,12 @@ pub struct Recorded {
     pub record: String,
 }
 
-/// The grants whose identity was last checked at `since` or later, newest first, from before the id `before`; at most `limit`.
-pub fn recorded(c: &mut Connection, since: i64, before: &str, limit: i64) -> Result<Vec<Recorded>, StorageError> {
-    let recent = grants::table.filter(grants::identity_checked_at.ge(since)).filter(grants::id.lt(before.to_owned()));
+/// The grants whose identity was last checked at `since` or later, newest first, older than the one with the id `before`; at most `limit`.
+pub fn recorded(c: &mut Connection, since: i64, before: Option<&str>, limit: i64) -> Result<Vec<Recorded>, StorageError> {
+    let mut recent = grants::table.filter(grants::identity_checked_at.ge(since)).into_boxed::<MultiBackend>();
+    if let Some(before) = before {
+        recent = recent.filter(grants::id.lt(before.to_owned()));
+    }
     let columns = (grants::id, grants::account_id, grants::source, grants::record);
     Ok(recent.order(grants::id.desc()).limit(limit).select(columns).load(c)?)
 }

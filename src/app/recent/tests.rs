@@ -32,7 +32,8 @@ fn the_groups_of_a_provider_are_judged_where_they_stood() {
 #[test]
 fn what_was_not_recorded_is_not_guessed() {
     let today = standing(RULE);
-    let other = standing("[[mapping.rule]]\nid = \"d\"\nsource = \"okta\"\nmatch.claim = \"/department\"\nequals = \"x\"\nroles = [\"r\"]\n");
+    let other =
+        standing("[[mapping.rule]]\nid = \"d\"\nsource = \"okta\"\nmatch.claim = \"/department\"\nequals = \"x\"\nroles = [\"r\"]\n");
     assert!(judge(&today, &other, &person("okta", &["eng"])).unwrap_err().contains("/department"));
     let deny = standing("[[mapping.deny]]\nid = \"d\"\nmatch.claim = \"/realm/gro~1ups\"\nequals = \"x\"\n");
     assert!(judge(&today, &deny, &person("okta", &[])).unwrap_err().contains("new deny"));
