@@ -33,6 +33,13 @@ pub struct Permitted {
     loss: Loss,
 }
 
+impl Permitted {
+    /// What will change for people who signed in lately; None where nothing will, or where that is not known.
+    pub fn sums(&self) -> Option<&Sums> {
+        self.sums.as_ref()
+    }
+}
+
 /// The mapping that the last start put in force; None before the first. An inner error says why it is not understood.
 pub fn in_force(c: &mut Connection) -> Result<Option<Result<Standing, String>>, StorageError> {
     Ok(settings::get(c, IN_FORCE)?.map(|text| understood(&text)))

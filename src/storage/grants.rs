@@ -1,11 +1,12 @@
 //! Sign-ins of people, and the refresh tokens that descend from each.
 
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
 use super::causes::{self, Admitted};
 use super::connection::execute_on_either;
 use super::either::MultiBackend;
-use super::schema::{grants, refresh_families};
+use super::schema::{feed_entries, grants, refresh_families};
 use super::{Connection, StorageError};
 
 /// One sign-in of a person, and all that was issued because of it.
@@ -69,9 +70,10 @@ pub enum Of {
     All,
 }
 
-/// How many grants of these have not expired at `now`.
+/// How many grants of these have not expired at `now` and were not ended one by one.
 pub fn count_live(c: &mut Connection, of: &Of, now: i64) -> Result<i64, StorageError> {
-    let live = grants::table.filter(grants::expires_at.ge(now)).into_boxed::<MultiBackend>();
+    let ended = feed_entries::table.filter(feed_entries::kind.eq("grant_id")).filter(feed_entries::value.eq(grants::id));
+    let live = grants::table.filter(grants::expires_at.ge(now)).filter(not(exists(ended))).into_boxed::<MultiBackend>();
     let live = match of {
         Of::Grant(id) => live.filter(grants::id.eq(id)),
         Of::Account(id) => live.filter(grants::account_id.eq(id)),

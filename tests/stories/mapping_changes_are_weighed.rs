@@ -99,6 +99,10 @@ on_both_databases! {
         let said = beside(&takes).refused().await;
         assert!(said.contains("second.toml:2:1: mapping.max_loss: by this mapping 1 of 2 people") && said.contains("(50 %)"), "{said}");
         assert!(said.contains("explain --diff") && said.contains("serve --accept-mapping-loss"), "{said}");
+        let said = beside(&takes).cli(&["check"]).await.failed(1);
+        assert!(said.contains("second.toml:2:1: mapping.max_loss: by this mapping 1 of 2 people"), "{said}");
+        let said = beside(&takes.replace("40%", "50%")).cli(&["check"]).await.ok();
+        assert!(said.contains("the mapping will change: 1 of 2 people who signed in lately will lose a role (50 %)"), "{said}");
         // The mapping in force is what the file is compared with, whatever the file says by now.
         let told = beside(&takes).cli(&["explain", "--diff", "second.toml"]).await.ok();
         assert!(told.contains("berta of local\n  - reader (default of local)\n1 of 2 people"), "{told}");

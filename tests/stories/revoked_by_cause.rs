@@ -178,7 +178,7 @@ on_both_databases! {
 
         // The same look at the older kinds, without writing.
         let said = server.cli(&["revoke", "--source", "okta", "--dry-run"]).await.ok();
-        assert!(said.contains("source okta: 4 sign-ins would be ended"), "{said}");
+        assert!(said.contains("source okta: 2 sign-ins would be ended"), "{said}");
         assert!(server.is_active(&client, &after).await);
         for wrong in [&["--upstream-session", "s1"][..], &["--group", "a", "--rule", "b"], &["--dry-run"], &["--token", "x", "--dry-run"]] {
             server.cli(&[&["revoke"], wrong].concat()).await.failed(2);

@@ -129,9 +129,7 @@ on_both! {
             }
             Ok(())
         }).await.unwrap();
-        let began = crate::clock::Clock::monotonic();
         let ended = tokio::task::block_in_place(|| database.storage.write_blocking(|tx| end(tx, &Cause::group("all")))).unwrap();
-        println!("{:?}", crate::clock::Clock::since(began));
         assert_eq!((ended.sign_ins, ended.refresh_families, ended.n), (100_000, 1000, 1));
         let (head, live) = database.storage.read(|c| Ok((feed::head(c)?, feed::live(c, 20)?))).await.unwrap();
         assert_eq!(head, 100_001);
