@@ -13,6 +13,7 @@ use super::connection::execute_on_either;
 use super::schema::{feed_entries, grant_causes, grants, refresh_families};
 use super::transaction::{alone, among_others};
 use super::{Connection, StorageError, feed};
+use crate::config::LONGEST_ACCESS_LIFETIME;
 use crate::oauth2::secret::Digest;
 
 const GROUP: &str = "group";
@@ -26,6 +27,8 @@ const MARKS: [&str; 3] = [GROUP, RULE, UPSTREAM];
 
 /// Longer values stand as their digest: an index of PostgreSQL takes no row above 2,700 bytes.
 const LONGEST: usize = 512;
+/// `until` of what the grant itself rests on.
+const WHILE_THE_GRANT: i64 = i64::MAX;
 /// Values in one list of a statement.
 const LIST: usize = 500;
 /// Grants looked at in one go.
@@ -103,26 +106,42 @@ pub fn admit(tx: &mut Connection, causes: Vec<Cause>, rv: i64) -> Result<Option<
 }
 
 pub(super) fn insert(tx: &mut Connection, grant_id: &str, rests_on: &Admitted) -> Result<(), StorageError> {
-    for some in rests_on.0.chunks(LIST) {
-        let row = |(kind, value): &(&'static str, String)| {
-            (grant_causes::grant_id.eq(grant_id.to_owned()), grant_causes::kind.eq(*kind), grant_causes::value.eq(value.clone()))
+    let rows: Vec<_> = rests_on.0.iter().map(|(kind, value)| (*kind, value.as_str(), WHILE_THE_GRANT)).collect();
+    insert_rows(tx, grant_id, &rows)
+}
+
+fn insert_rows(tx: &mut Connection, grant_id: &str, rows: &[(&str, &str, i64)]) -> Result<(), StorageError> {
+    for some in rows.chunks(LIST) {
+        let columns = |(kind, value, until): &(&str, &str, i64)| {
+            (
+                grant_causes::grant_id.eq(grant_id.to_owned()),
+                grant_causes::kind.eq((*kind).to_owned()),
+                grant_causes::value.eq((*value).to_owned()),
+                grant_causes::until.eq(*until),
+            )
         };
-        let rows: Vec<_> = some.iter().map(row).collect();
+        let rows: Vec<_> = some.iter().map(columns).collect();
         execute_on_either!(tx, diesel::insert_into(grant_causes::table).values(rows))?;
     }
     Ok(())
 }
 
-/// Writes only if something has changed, which at a refresh is rare.
-pub(super) fn replace(tx: &mut Connection, grant_id: &str, rests_on: &Admitted) -> Result<(), StorageError> {
+/// What a look at `now` found. What it no longer found stays for as long as an access token from before can live. Writes only if
+/// something has changed, which at a refresh is rare.
+pub(super) fn replace(tx: &mut Connection, grant_id: &str, rests_on: &Admitted, now: i64) -> Result<(), StorageError> {
     let of_grant = grant_causes::table.filter(grant_causes::grant_id.eq(grant_id));
-    let held: Vec<(String, String)> = of_grant.select((grant_causes::kind, grant_causes::value)).load(tx)?;
-    let held: BTreeSet<(&str, &str)> = held.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
-    if held == rests_on.0.iter().map(|(kind, value)| (*kind, value.as_str())).collect() {
+    let held: Vec<(String, String, i64)> = of_grant.select((grant_causes::kind, grant_causes::value, grant_causes::until)).load(tx)?;
+    let found: BTreeSet<(&str, &str)> = rests_on.0.iter().map(|(kind, value)| (*kind, value.as_str())).collect();
+    let current = held.iter().filter(|(_, _, until)| *until == WHILE_THE_GRANT);
+    if current.map(|(kind, value, _)| (kind.as_str(), value.as_str())).collect::<BTreeSet<_>>() == found {
         return Ok(());
     }
+    let last = now.saturating_add(LONGEST_ACCESS_LIFETIME.as_secs() as i64);
+    let past = held.iter().map(|(kind, value, until)| (kind.as_str(), value.as_str(), last.min(*until)));
+    let past = past.filter(|(kind, value, until)| *kind != NONE && *until >= now && !found.contains(&(*kind, *value)));
+    let rows: Vec<_> = found.iter().map(|(kind, value)| (*kind, *value, WHILE_THE_GRANT)).chain(past).collect();
     diesel::delete(grant_causes::table.filter(grant_causes::grant_id.eq(grant_id))).execute(tx)?;
-    insert(tx, grant_id, rests_on)
+    insert_rows(tx, grant_id, &rows)
 }
 
 /// A grant without causes: it was written by a program that did not know them.
@@ -154,7 +173,7 @@ pub fn read_batch(tx: &mut Connection, of: impl Fn(&str, &str) -> Vec<Cause>) ->
 
 /// Live grants that rest on a cause and that nothing has ended one by one yet. The parameters are kind, value and now and stand
 /// first in a statement, in this order: SQLite numbers them as they come.
-const MATCHING: &str = "FROM grants g JOIN grant_causes c ON c.grant_id = g.id WHERE c.kind = $1 AND c.value = $2 AND g.expires_at >= $3 \
+const MATCHING: &str = "FROM grants g JOIN grant_causes c ON c.grant_id = g.id WHERE c.kind = $1 AND c.value = $2 AND g.expires_at >= $3 AND c.until >= $3 \
                         AND NOT EXISTS (SELECT 1 FROM feed_entries f WHERE f.kind = 'grant_id' AND f.value = g.id)";
 
 #[derive(QueryableByName)]
@@ -189,6 +208,7 @@ pub fn alone_with_grants(tx: &mut Connection) -> Result<(), StorageError> {
 /// the death of its refresh families.
 pub fn end(tx: &mut Connection, cause: &Cause, until: i64, now: i64) -> Result<Ended, StorageError> {
     let resting = grant_causes::table.filter(grant_causes::kind.eq(cause.kind)).filter(grant_causes::value.eq(&cause.value));
+    let resting = resting.filter(grant_causes::until.ge(now));
     let alive = refresh_families::table
         .filter(refresh_families::dead.eq(false))
         .filter(refresh_families::grant_id.eq_any(resting.select(grant_causes::grant_id)));

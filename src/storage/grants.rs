@@ -122,7 +122,7 @@ pub fn update_checked(
     );
     let there = diesel::update(grants::table.find(id)).set(set).execute(tx)? > 0;
     if there {
-        causes::replace(tx, id, rests_on)?;
+        causes::replace(tx, id, rests_on, identity_checked_at)?;
     }
     Ok(there)
 }

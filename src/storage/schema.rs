@@ -104,6 +104,7 @@ diesel::table! {
         grant_id -> Text,
         kind -> Text,
         value -> Text,
+        until -> BigInt,
     }
 }
 

@@ -121,17 +121,22 @@ on_both_databases! {
     async fn a_refresh_moves_what_a_sign_in_rests_on(database) {
         let ldap = Ldap::shared();
         let house = House::new(database, &ldap, "group_cache = \"1ms\"").await;
-        let person = ldap.add_person(&[&house.staff]);
-        let held = house.sign_in(&person.uid).await;
+        let (person, other) = (ldap.add_person(&[&house.staff]), ldap.add_person(&[&house.staff]));
+        let before = house.sign_in(&person.uid).await;
         ldap.join(&house.builders, &person.dn);
-        let held = house.lives(&held).await;
-        ldap.leave(&house.staff, &person.dn);
-        let held = house.lives(&held).await;
-        assert!(house.revoke(&["--group", &Ldap::group_dn(&house.staff)]).await.contains(": 0 sign-ins ended"));
-        let held = house.lives(&held).await;
+        let held = house.lives(&before).await;
         assert!(house.revoke(&["--rule", "builders"]).await.contains(": 1 sign-in ended"));
         house.ends(&held).await;
-        ldap.delete(&person.dn);
+
+        // What was issued before the refresh rested on the group of then, and is alive.
+        let before = house.sign_in(&other.uid).await;
+        ldap.join(&house.builders, &other.dn);
+        ldap.leave(&house.staff, &other.dn);
+        let held = house.lives(&before).await;
+        assert!(house.revoke(&["--group", &Ldap::group_dn(&house.staff)]).await.contains(": 1 sign-in ended"));
+        within_a_second("the first token too", async || !house.server.is_active(&house.client, &before.access).await).await;
+        house.ends(&held).await;
+        [person, other].iter().for_each(|person| ldap.delete(&person.dn));
     }
 
     async fn sign_ins_of_an_older_program_are_found(database) {

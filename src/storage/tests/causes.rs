@@ -70,7 +70,15 @@ on_both! {
             // What a refresh found replaces what was.
             let rests_on = causes::admit(tx, vec![Cause::rule("q")], 9)?.unwrap();
             assert!(grants::update_checked(tx, "g4", "{}", &rests_on, 9, 20, 1000)?);
-            assert_eq!((causes::count(tx, &staff, 20)?, causes::count(tx, &Cause::rule("q"), 20)?), (0, 1));
+            // … once nothing that was issued before can live.
+            let day = crate::config::LONGEST_ACCESS_LIFETIME.as_secs() as i64;
+            assert_eq!((causes::count(tx, &staff, 20)?, causes::count(tx, &Cause::rule("q"), 20)?), (1, 1));
+            assert!(grants::update_checked(tx, "g4", "{}", &rests_on, 9, 30, 10 * day)?);
+            assert_eq!((causes::count(tx, &staff, 20 + day)?, causes::count(tx, &staff, 21 + day)?, causes::count(tx, &Cause::rule("q"), 21 + day)?), (1, 0, 1));
+            let others = causes::admit(tx, vec![], 9)?.unwrap();
+            assert!(grants::update_checked(tx, "g4", "{}", &others, 9, 21 + day, 10 * day)?);
+            assert_eq!((causes::count(tx, &staff, 20)?, causes::count(tx, &Cause::rule("q"), 21 + day)?), (0, 1), "what is past is gone");
+            assert!(causes::unread(tx, "")?.is_empty());
             Ok(())
         }).await.unwrap();
     }
@@ -123,7 +131,7 @@ on_both! {
             for statement in [
                 format!("INSERT INTO grants {hundred} SELECT id || '-' || i, account_id, client_id, source, scope, record, rv, auth_time, \
                          identity_checked_at, created_at, expires_at FROM grants, h"),
-                "INSERT INTO grant_causes SELECT id, 'group', 'all' FROM grants WHERE id LIKE '%-%'".to_owned(),
+                "INSERT INTO grant_causes SELECT id, 'group', 'all', 9223372036854775807 FROM grants WHERE id LIKE '%-%'".to_owned(),
             ] {
                 diesel::sql_query(statement).execute(tx)?;
             }
