@@ -208,13 +208,13 @@ on_both_databases! {
         let (answer, ()) = tokio::join!(house.server.sign_in(&house.client, &person.uid, &person.password), revoked_meanwhile);
         answer.refused(400, "invalid_grant");
         house.server.rows_when(1, "SELECT id FROM audit_records WHERE reason = 'revoked_meanwhile'").await;
-        let held = house.sign_in(&person.uid).await;
+        house.lives(&house.sign_in(&person.uid).await).await;
+        house.revoke(&["--group", &group]).await;
 
         // A refresh that would find a group of which the revocation knows nothing yet.
-        ldap.leave(&house.builders, &person.dn);
-        ldap.join(&house.staff, &person.dn);
-        let held = house.lives(&held).await;
-        ldap.join(&house.builders, &person.dn);
+        let other = ldap.add_person(&[&house.staff]);
+        let held = house.sign_in(&other.uid).await;
+        ldap.join(&house.builders, &other.dn);
         proxy.hang();
         let revoked_meanwhile = async {
             eventually(Duration::from_secs(10), "the refresh asks the directory", async || proxy.holds_bytes()).await;
@@ -226,6 +226,6 @@ on_both_databases! {
         // Nothing was spent: what was issued before rests on other things, and the next refresh begins after the revocation.
         let held = house.lives(&held).await;
         assert_eq!(house.server.introspect(&house.client, &held.access).await.roles(), ["builder"]);
-        ldap.delete(&person.dn);
+        [person, other].iter().for_each(|person| ldap.delete(&person.dn));
     }
 }
