@@ -1,5 +1,7 @@
 //! The shared parts, wired once. Everything above `grants` reaches the rooms below through an [`App`]; [`start`] puts it together.
 
+pub mod guard;
+pub mod recent;
 mod start;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::guard::{self, Loss};
 use super::{App, Throttles};
 use crate::clients::{self, Registry, declared};
 use crate::clock::Clock;
@@ -35,8 +36,8 @@ pub enum StartError {
 
 impl App {
     /// Opens the database, brings it up to date with the program and the file, and loads what requests read from memory. Must be
-    /// called within a runtime.
-    pub fn start(config: Config, clock: Clock) -> Result<App, StartError> {
+    /// called within a runtime. `loss` is what becomes of a mapping that takes roles from too many people.
+    pub fn start(config: Config, clock: Clock, loss: Loss) -> Result<App, StartError> {
         let now = clock.now();
         let storage = Storage::open(&config.database)?;
         for migration in storage.migrate()? {
@@ -46,8 +47,10 @@ impl App {
         let hasher = Arc::new(Hasher::new(&config.accounts).map_err(StartError::Threads)?);
         let local = |name| Some(Local::new(name, storage.clone(), hasher.clone(), clock.clone()));
         let (sources, rules) = wire(&config, &clock, local)?;
+        let mapping = guard::weigh(&config, &storage, loss, now)?;
         let keys = Arc::new(open_keys(&config, &storage, true, now)?);
         apply_file(&config, &storage, now)?;
+        guard::put_in_force(mapping, &storage, now)?;
 
         let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));
         let (head, read) = storage.read_blocking({

@@ -64,6 +64,8 @@ Event {
     Revoked = "revoked",
     /// A refresh token was exchanged for the next.
     Refreshed = "refreshed",
+    /// A start put another mapping in force.
+    MappingChanged = "mapping_changed",
     ClientAdded = "client_added",
     ClientChanged = "client_changed",
     ClientRemoved = "client_removed",

@@ -3,6 +3,7 @@
 
 use super::{CliError, log, print};
 use crate::app;
+use crate::app::guard::{self, Loss};
 use crate::clients::declared::{self, Declared};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Problem};
@@ -39,9 +40,20 @@ pub fn run(config: &Config, clock: &Clock) -> Result<(), CliError> {
         print(&format!("source {name}"))?;
     }
     match database {
-        Ok(storage) => compare(config, &storage, declared)?.iter().try_for_each(|line| print(line)),
+        Ok(storage) => {
+            compare(config, &storage, declared)?.iter().try_for_each(|line| print(line))?;
+            mapping(config, &storage, clock.now())
+        }
         Err(note) => print(&note),
     }
+}
+
+/// Whether a start would refuse the mapping for what it takes from people who signed in lately.
+fn mapping(config: &Config, storage: &Storage, now: i64) -> Result<(), CliError> {
+    let permitted = guard::weigh(config, storage, Loss::Refuse, now)?;
+    let Some(sums) = permitted.sums() else { return Ok(()) };
+    let (lose, judged, percent) = (sums.lose, sums.judged, sums.percent());
+    print(&format!("the mapping will change: {lose} of {judged} people who signed in lately will lose a role ({percent} %)"))
 }
 
 /// The database, or a note why there is none to look into: the file can be right while the database is not there yet.

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod client_settings;
 mod explain;
+mod explain_diff;
 mod greeting;
 mod keys;
 pub mod log;
@@ -42,7 +43,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server
-    Serve,
+    Serve(serve::Serve),
     /// Validate the configuration, run the mapping's expect cases, show what would change
     Check,
     /// Clients and their secrets
@@ -106,7 +107,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, config: Config) -> Result<(), CliError> {
     let clock = Clock::System;
     match command {
-        Command::Serve => serve::run(config, clock),
+        Command::Serve(serve) => serve::run(&serve, config, clock),
         Command::Check => check::run(&config, &clock),
         Command::Client(command) => client::run(command, &config, &open(&config)?, &clock),
         Command::User(command) => Ok(user::run(command, &config, &open(&config)?, &clock)?),

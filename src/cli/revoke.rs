@@ -11,7 +11,11 @@ use crate::app;
 use crate::audit::{Event, Record};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::grants::cause as grants_by_cause;
 use crate::oauth2::{AccountId, Secret};
+use crate::roles::group_key;
+use crate::storage::causes::Cause;
+use crate::storage::grants::Of;
 use crate::storage::{Connection, Storage, StorageError, accounts, audit, clients, feed, grants};
 use crate::tokens::CLOCK_MARGIN;
 use crate::tokens::access::{self, Opened};
@@ -19,10 +23,22 @@ use crate::tokens::lifecycle::longest_lifetime;
 use crate::tokens::refresh;
 use crate::tokens::revocation::Kind;
 
+#[derive(Debug, Args)]
+pub struct Revoke {
+    #[command(flatten)]
+    what: What,
+    /// With --source: the people of one session at its provider (`sid` of the id token)
+    #[arg(long, value_name = "ID", requires = "source")]
+    upstream_session: Option<String>,
+    /// Only say how many sign-ins would be ended; nothing is written
+    #[arg(long, conflicts_with = "token")]
+    dry_run: bool,
+}
+
 /// Exactly one of these.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct Revoke {
+struct What {
     /// One access or refresh token; a refresh token takes its whole grant with it. `-` reads it from standard input, since arguments
     /// show in the list of processes
     #[arg(long, value_name = "TOKEN")]
@@ -36,6 +52,12 @@ pub struct Revoke {
     /// Everything issued to a client, for itself and for people
     #[arg(long, value_name = "CLIENT_ID")]
     client: Option<String>,
+    /// Every sign-in that has a role, or was let in, because of a group: a distinguished name, or a value of a claim
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Every sign-in that has a role because of a rule of the mapping
+    #[arg(long, value_name = "RULE_ID")]
+    rule: Option<String>,
     /// Everything issued to people of a source
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
@@ -46,41 +68,106 @@ pub struct Revoke {
 
 pub fn run(revoke: Revoke, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
     let now = clock.now();
-    let (kind, value) = match revoke {
-        Revoke { token: Some(token), .. } => return one(&whole(token)?, config, storage, now),
-        Revoke { grant: Some(id), .. } => {
+    let Revoke { what, upstream_session, dry_run } = revoke;
+    if let Some(token) = what.token {
+        return one(&whole(token)?, config, storage, now);
+    }
+    if let Some(cause) = cause(&what, upstream_session.as_deref(), config)? {
+        return by_cause(cause, storage, dry_run, now);
+    }
+    let (kind, value) = match what {
+        What { grant: Some(id), .. } => {
             let found = storage.read_blocking(|c| grants::find(c, &id))?;
             found.ok_or_else(|| CliError::Said(format!("there is no grant {id}, or all of it has expired")))?;
             (Kind::Grant, id)
         }
-        Revoke { subject: Some(subject), .. } => (
+        What { subject: Some(subject), .. } => (
             Kind::Subject,
             storage.read_blocking(|c| subject_of(c, &subject))?.ok_or_else(|| {
                 CliError::Said(format!("{subject} is no account or client; see countersign user list and countersign client list"))
             })?,
         ),
-        Revoke { client: Some(id), .. } => {
+        What { client: Some(id), .. } => {
             // A client that is gone may have left tokens behind; ending them is never wrong.
             if storage.read_blocking(|c| clients::find(c, &id))?.is_none() {
                 print(&format!("there is no client {id} now; this ends what may be left of it"))?;
             }
             (Kind::Client, id)
         }
-        Revoke { source: Some(name), .. } => {
-            if !config.source_names().contains(&name) {
-                let known = config.source_names().join(", ");
-                print(&format!("there is no source {name} now (the configuration has {known}); this ends what may be left of it"))?;
-            }
+        What { source: Some(name), .. } => {
+            note_unknown_source(config, &name)?;
             (Kind::Source, name)
         }
-        Revoke { .. } => (Kind::All, String::new()),
+        What { .. } => (Kind::All, String::new()),
     };
     let shown = if value.is_empty() { kind.as_str().to_owned() } else { format!("{} {value}", kind.as_str()) };
+    if dry_run {
+        let count = storage.read_blocking(|c| grants::count_live(c, &of(kind, value), now))?;
+        return would_end(count, &shown);
+    }
     let n = storage.write_blocking(move |tx| {
         let until = now + longest_lifetime(tx)? + CLOCK_MARGIN;
         write(tx, kind, &value, until, now)
     })?;
     print(&format!("revoked {shown}, revocation {n}"))
+}
+
+/// The grants that a revocation of this kind ends; tokens that clients got for themselves have none.
+fn of(kind: Kind, value: String) -> Of {
+    match kind {
+        Kind::Subject => Of::Account(value),
+        Kind::Client => Of::Client(value),
+        Kind::Source => Of::Source(value),
+        Kind::Grant | Kind::Token => Of::Grant(value),
+        Kind::All => Of::All,
+    }
+}
+
+/// What the grants recorded as their cause, if that is what is revoked by.
+fn cause(what: &What, upstream_session: Option<&str>, config: &Config) -> Result<Option<Cause>, CliError> {
+    Ok(match (what, upstream_session) {
+        (What { group: Some(group), .. }, _) => Some(Cause::group(&group_key(group))),
+        (What { rule: Some(id), .. }, _) => {
+            // A rule that was taken out of the file may have left sign-ins behind.
+            if config.mapping.deny.iter().any(|deny| &deny.id == id) {
+                return Err(CliError::Said(format!("{id} is a deny: nothing is issued because of it")));
+            }
+            if !config.mapping.rules.iter().any(|rule| &rule.id == id) {
+                print(&format!("there is no rule {id} now; this ends what may be left of it"))?;
+            }
+            Some(Cause::rule(id))
+        }
+        (What { source: Some(source), .. }, Some(session)) => {
+            note_unknown_source(config, source)?;
+            Some(Cause::upstream_session(source, session))
+        }
+        _ => None,
+    })
+}
+
+fn note_unknown_source(config: &Config, name: &String) -> Result<(), CliError> {
+    if config.source_names().contains(name) {
+        return Ok(());
+    }
+    let known = config.source_names().join(", ");
+    print(&format!("there is no source {name} now (the configuration has {known}); this ends what may be left of it"))
+}
+
+fn by_cause(cause: Cause, storage: &Storage, dry_run: bool, now: i64) -> Result<(), CliError> {
+    let shown = cause.to_string();
+    if dry_run {
+        return would_end(storage.read_blocking(|c| grants_by_cause::count(c, &cause, now))?, &shown);
+    }
+    let ended = grants_by_cause::end(storage, cause, "command line", now)?;
+    print(&format!("revoked {shown}: {} ended, revocation {}", sign_ins(ended.sign_ins), ended.n))
+}
+
+fn would_end(count: i64, shown: &str) -> Result<(), CliError> {
+    print(&format!("{shown}: {} would be ended; nothing was written", sign_ins(count)))
+}
+
+fn sign_ins(count: i64) -> String {
+    if count == 1 { "1 sign-in".to_owned() } else { format!("{count} sign-ins") }
 }
 
 /// The token itself, or the first line of standard input for `-`.

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+
 use super::{CliError, greeting, log, sinks, upkeep};
 use crate::app::App;
+use crate::app::guard::Loss;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialects;
@@ -13,18 +16,26 @@ use crate::endpoints;
 use crate::metrics;
 use crate::server::{self, Listener, ServeError};
 
-pub fn run(config: Config, clock: Clock) -> Result<(), CliError> {
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Put the mapping in force even if more people than mapping.max_loss allows would lose a role by it
+    #[arg(long)]
+    accept_mapping_loss: bool,
+}
+
+pub fn run(serve: &Serve, config: Config, clock: Clock) -> Result<(), CliError> {
+    let loss = if serve.accept_mapping_loss { Loss::Accept } else { Loss::Refuse };
     log::init(&config.log).map_err(|problem| config.locations.explain(vec![problem]))?;
     // A second call fails when a test of this process was faster; the provider is the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(config, clock));
+    let done = runtime.block_on(run_until_stopped(config, clock, loss));
     // Threads that wait for a dead directory must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn serve(mut config: Config, clock: Clock) -> Result<(), CliError> {
+async fn run_until_stopped(mut config: Config, clock: Clock, loss: Loss) -> Result<(), CliError> {
     let explained = |config: &Config, error| match error {
         ServeError::Config(problem) => CliError::from(config.locations.explain(vec![problem])),
         other => other.into(),
@@ -37,7 +48,7 @@ async fn serve(mut config: Config, clock: Clock) -> Result<(), CliError> {
         Some(listen) => Some((listen, metrics::install().map_err(|reason| CliError::Said(reason.to_string()))?)),
         None => None,
     };
-    let app = Arc::new(tokio::task::block_in_place(|| App::start(config, clock))?);
+    let app = Arc::new(tokio::task::block_in_place(|| App::start(config, clock, loss))?);
     let routes = endpoints::routes(&app, dialects::routes(&app));
     let stop = server::stop_signal()?;
     let (stopped, stopping) = tokio::sync::watch::channel(false);

@@ -41,7 +41,7 @@ pub use limits::{Limits, Rate};
 pub use load::{File, load, parse, read_client};
 pub use location::{ConfigError, Locations, Problem};
 pub use log::{Log, LogFormat};
-pub use mapping::{Deny, Effect, Expect, Mapping, Match, Rule};
+pub use mapping::{Deny, Effect, Expect, Mapping, Match, Rule, Share};
 pub use metrics::Metrics;
 pub use scope::ScopeSettings;
 pub use server::Server;

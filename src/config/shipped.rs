@@ -26,6 +26,7 @@ const EXAMPLES: &[&str] = &[
     "audit.syslog",
     "metrics.listen",
     "mapping.under",
+    "mapping.max_loss",
     "mapping.defaults",
     "mapping.rule",
     "mapping.deny",

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::audit::Record;
 use crate::identity::Identity;
 use crate::storage::accounts::AccountRow;
+use crate::storage::causes::{self, Admitted};
 use crate::storage::grants::{FamilyRow, GrantRow};
 use crate::storage::{Connection, StorageError, audit, clients, feed, grants, settings, used};
 use crate::tokens::revocation::Kind;
@@ -63,9 +64,7 @@ impl NewSignIn {
     /// Runs inside of the write transaction.
     pub fn write(mut self, tx: &mut Connection) -> Result<Written, StorageError> {
         let (now, identity) = (self.now, &self.identity);
-        if self.overtaken(tx)? {
-            return Ok(Written::Overtaken);
-        }
+        let Some(rests_on) = self.admitted(tx)? else { return Ok(Written::Overtaken) };
         if let Some(upstream) = &identity.upstream {
             let key = format!("{}\n{}", upstream.issuer, upstream.token_id);
             if predates_recovery(tx, identity)? {
@@ -97,6 +96,7 @@ impl NewSignIn {
                 created_at: now,
                 expires_at: ends + self.lifetimes.access + CLOCK_MARGIN,
             },
+            &rests_on,
         )?;
         if let Some(id) = &self.family_id {
             grants::insert_family(
@@ -124,14 +124,15 @@ impl NewSignIn {
         Ok(Written::Signed(Box::new(account)))
     }
 
-    /// Whether a revocation that this request had not seen would kill what it is about to issue. (One that commits after this
-    /// look has a higher number than `rv` and kills it by that.)
-    fn overtaken(&self, tx: &mut Connection) -> Result<bool, StorageError> {
+    /// What the grant rests on; None if a revocation that this request had not seen would kill what it is about to issue. (One that
+    /// commits after this look has a higher number than `rv` and kills it by that; one by cause waits until this transaction ends.)
+    fn admitted(&self, tx: &mut Connection) -> Result<Option<Admitted>, StorageError> {
         let identity = &self.identity;
+        let Some(rests_on) = causes::admit(tx, self.record.causes(identity.source.as_str()), self.rv)? else { return Ok(None) };
         // Whoever was the client when the request began must still be, or what is issued would be inherited by a namesake.
         let client = clients::find(tx, &self.client_id)?;
         if client.is_none_or(|(row, _)| row.disabled || row.number != self.client_number) {
-            return Ok(true);
+            return Ok(None);
         }
         let account = crate::storage::accounts::find_by_link(tx, identity.source.as_str(), &identity.issuer, &identity.subject)?;
         let local = account.map(|a| a.id).unwrap_or_else(|| identity.subject.clone());
@@ -141,7 +142,8 @@ impl NewSignIn {
             (Kind::Source.as_str(), identity.source.as_str()),
         ];
         properties.push((Kind::Subject.as_str(), local.as_str()));
-        Ok(feed::latest_matching(tx, &properties)?.is_some_and(|n| n > self.rv))
+        let overtaken = feed::latest_matching(tx, &properties)?.is_some_and(|n| n > self.rv);
+        Ok((!overtaken).then_some(rests_on))
     }
 }
 

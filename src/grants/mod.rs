@@ -4,6 +4,7 @@
 //! A grant that signs a person in ends in [`sign_in`]; every token is minted in [`issue`].
 
 mod attempt;
+pub mod cause;
 mod client_credentials;
 mod commit;
 pub mod inspect;

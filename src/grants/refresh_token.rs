@@ -10,6 +10,7 @@ use crate::audit::{Event, Record};
 use crate::identity::{Authentication, Identity};
 use crate::oauth2::{ErrorCode, FamilyId, OAuth2Error, Scope, Secret, TokenResponse};
 use crate::storage::accounts::AccountRow;
+use crate::storage::causes::{self, Cause};
 use crate::storage::grants::{FamilyRow, GrantRow};
 use crate::storage::{Connection, StorageError, accounts, audit, feed, grants};
 use crate::tokens::CLOCK_MARGIN;
@@ -80,6 +81,8 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
     let rotation = Rotation {
         claims: claims.clone(),
         grant: held.grant.clone(),
+        causes: record.causes(&held.grant.source),
+        rv: asked.rv,
         record: serde_json::to_string(&record).map_err(|reason| StorageError::Invalid(reason.to_string()))?,
         idle_expires_at: asked.now + tokens.refresh_idle.as_secs() as i64,
         grant_expires_at: held.family.expires_at + issue::access_lifetime(app, &caller.client) + CLOCK_MARGIN,
@@ -230,6 +233,10 @@ struct Rotation {
     claims: RefreshClaims,
     grant: GrantRow,
     record: String,
+    /// What the grant rests on from now on.
+    causes: Vec<Cause>,
+    /// The number of the last revocation applied when the request began.
+    rv: i64,
     idle_expires_at: i64,
     grant_expires_at: i64,
     grace: i64,
@@ -248,11 +255,13 @@ enum Rotated {
 impl Rotation {
     fn write(self, tx: &mut Connection) -> Result<Rotated, StorageError> {
         let family = self.claims.family.as_str();
+        // Of a group, say, that the person has joined since: what rested on it before is ended, and this would be next.
+        let Some(rests_on) = causes::admit(tx, self.causes, self.rv)? else { return Ok(Rotated::Refused("revoked_meanwhile")) };
         if feed::latest_matching(tx, &kill_switches(&self.grant))?.is_some_and(|n| n > self.grant.rv) {
             return Ok(Rotated::Refused("revoked"));
         }
         let checked_at = self.now;
-        grants::update_checked(tx, &self.grant.id, &self.record, self.grant.rv, checked_at, self.grant_expires_at)?;
+        grants::update_checked(tx, &self.grant.id, &self.record, &rests_on, self.grant.rv, checked_at, self.grant_expires_at)?;
         if grants::advance(tx, family, self.claims.generation, self.now, self.idle_expires_at)? {
             audit::insert(tx, &self.refreshed)?;
             return Ok(Rotated::To(self.claims.generation + 1));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::evaluation::{Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Reason, TakenAway};
+use super::evaluation::{AdmittedBy, Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Reason, TakenAway};
 use super::facts::Facts;
 use super::matcher::Hit;
 use super::pattern::under_ceiling;
@@ -63,6 +63,7 @@ impl Rules {
         if let Some(denied) = self.denial(source, person) {
             return Ok(Evaluation { denied: Some(denied), ..Evaluation::default() });
         }
+        let admitted_by = self.admitted_by(person);
         let mut roles: Roles = assigned.iter().map(|role| (role.clone(), BTreeSet::from([Reason::Assigned]))).collect();
         let dropped = self.apply_rules(source, person, &mut roles);
         for role in self.defaults.get(source).into_iter().flatten() {
@@ -74,7 +75,7 @@ impl Rules {
             return Err(EvaluationError::TooManyRoles { count: roles.len(), max: self.max_roles });
         }
         let roles = roles.into_iter().map(|(role, because)| GrantedRole { role, because: because.into_iter().collect() }).collect();
-        Ok(Evaluation { roles, denied: None, dropped, taken_away, over_ceiling, near_misses: Vec::new() })
+        Ok(Evaluation { roles, denied: None, admitted_by, dropped, taken_away, over_ceiling, near_misses: Vec::new() })
     }
 
     fn denial(&self, source: &str, person: &Person<'_>) -> Option<Denial> {
@@ -89,6 +90,18 @@ impl Rules {
         let missing = self.require_all.iter().filter(|selector| !selector.matcher.finds(person));
         let missing: Vec<String> = missing.map(|selector| selector.text.clone()).collect();
         (!missing.is_empty()).then_some(Denial::RequireAll { selectors: missing })
+    }
+
+    /// Everything that the selectors find: who is let in by two groups is let in because of both.
+    fn admitted_by(&self, person: &Person<'_>) -> Vec<AdmittedBy> {
+        let mut found = Vec::new();
+        for selector in self.require_any.iter().chain(&self.require_all) {
+            let by = |hit: Hit<'_>| AdmittedBy { selector: selector.text.clone(), matched: hit.matched, via: hit.via.to_vec() };
+            found.extend(selector.matcher.hits(person).into_iter().map(by));
+        }
+        found.sort();
+        found.dedup();
+        found
     }
 
     fn apply_rules(&self, source: &str, person: &Person<'_>, roles: &mut Roles) -> Vec<Dropped> {

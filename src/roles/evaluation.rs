@@ -15,6 +15,8 @@ pub struct Evaluation {
     pub roles: Vec<GrantedRole>,
     /// With one there are no roles, and no sign-in.
     pub denied: Option<Denial>,
+    /// What of `require_any` and `require_all` matched: without these groups there would be no sign-in.
+    pub admitted_by: Vec<AdmittedBy>,
     /// Roles made of captures that must not be.
     pub dropped: Vec<Dropped>,
     /// Roles that a deny took away.
@@ -70,6 +72,14 @@ pub enum Denial {
     },
 }
 
+/// A group or claim that let the person in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct AdmittedBy {
+    pub selector: String,
+    pub matched: Matched,
+    pub via: Vec<String>,
+}
+
 /// A role that a rule made of captures and that was not given.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Dropped {
@@ -123,24 +133,24 @@ impl Evaluation {
 
     /// The ids of the rules that made the roles: a grant records them, so that it can be revoked by rule.
     pub fn rule_ids(&self) -> Vec<String> {
-        self.sorted(|reason| match reason {
-            Reason::Rule { id, .. } => vec![id.clone()],
-            _ => Vec::new(),
-        })
+        let ids: BTreeSet<&String> =
+            self.reasons().filter_map(|reason| if let Reason::Rule { id, .. } = reason { Some(id) } else { None }).collect();
+        ids.into_iter().cloned().collect()
     }
 
-    /// The groups that made the roles, those on the way there too, each as [`group_key`] writes it: a grant records them, so that
-    /// it can be revoked by group. Values of claims are among them.
+    /// The groups that made the roles or let the person in, those on the way there too, each as [`group_key`] writes it: a grant records
+    /// them, so that it can be revoked by group. Values of claims are among them.
     pub fn group_dns(&self) -> Vec<String> {
-        self.sorted(|reason| match reason {
-            Reason::Rule { matched, via, .. } => via.iter().map(String::as_str).chain([matched.text()]).map(group_key).collect(),
-            _ => Vec::new(),
-        })
+        let gave =
+            self.reasons().filter_map(|reason| if let Reason::Rule { matched, via, .. } = reason { Some((matched, via)) } else { None });
+        let let_in = self.admitted_by.iter().map(|by| (&by.matched, &by.via));
+        let all = gave.chain(let_in).flat_map(|(matched, via)| via.iter().map(String::as_str).chain([matched.text()]));
+        let all: BTreeSet<String> = all.map(group_key).collect();
+        all.into_iter().collect()
     }
 
-    fn sorted(&self, of: impl Fn(&Reason) -> Vec<String>) -> Vec<String> {
-        let all: BTreeSet<String> = self.roles.iter().flat_map(|granted| &granted.because).flat_map(of).collect();
-        all.into_iter().collect()
+    fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        self.roles.iter().flat_map(|granted| &granted.because)
     }
 }
 

@@ -25,7 +25,7 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Evaluation { roles, denied, dropped, taken_away, over_ceiling, near_misses } = &self.evaluation;
+        let Evaluation { roles, denied, admitted_by, dropped, taken_away, over_ceiling, near_misses } = &self.evaluation;
         match denied {
             Some(denied) => {
                 writeln!(f, "{} of {}: the sign-in is denied", clean(&self.user), self.source)?;
@@ -42,6 +42,7 @@ impl fmt::Display for Explanation {
                 writeln!(f, "    ← {}", clean(&reason(because, &self.user)))?;
             }
         }
+        section(f, "let in by", admitted_by.iter().map(|by| format!("{}: {}", by.selector, by.matched)))?;
         let taken = taken_away.iter().map(|taken| format!("{}: deny {} matches {}", taken.role, taken.deny, taken.matched));
         section(f, "taken away", taken)?;
         let drops = dropped.iter().map(|drop| format!("{:?} of rule {}, {}: {}", drop.role, drop.rule, drop.matched, drop.reason));

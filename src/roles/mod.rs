@@ -5,6 +5,7 @@
 //! `require_any`, `require_all` → every rule, and the roles of the source's own record → `allow_roles` for roles made of captures →
 //! defaults → deny of roles → the client's ceiling → `max_roles`. [`Rules::explain`] does the same and adds what nearly matched.
 
+pub mod compare;
 pub mod dn;
 pub mod explanation;
 pub mod facts;
@@ -19,7 +20,7 @@ mod pattern;
 mod person;
 mod template;
 
-pub use evaluation::{Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Matched, NearMiss, Reason, TakenAway};
+pub use evaluation::{AdmittedBy, Denial, Dropped, Evaluation, EvaluationError, GrantedRole, Matched, NearMiss, Reason, TakenAway};
 pub use explanation::Explanation;
 pub use pattern::{is_privileged, is_role};
 

@@ -1,5 +1,7 @@
 //! People: accounts, the identities linked to them, local passwords and roles.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use super::connection::execute_on_either;
@@ -134,6 +136,18 @@ pub fn put_password(tx: &mut Connection, row: &PasswordRow) -> Result<(), Storag
 pub fn roles(c: &mut Connection, id: &str) -> Result<Vec<String>, StorageError> {
     let of_account = account_roles::table.filter(account_roles::account_id.eq(id));
     Ok(of_account.select(account_roles::role).order(account_roles::role).load(c)?)
+}
+
+/// The same for many accounts; those without roles are left out.
+pub fn roles_of(c: &mut Connection, ids: &[String]) -> Result<HashMap<String, Vec<String>>, StorageError> {
+    let mut roles: HashMap<String, Vec<String>> = HashMap::new();
+    for some in ids.chunks(500) {
+        let found = account_roles::table.filter(account_roles::account_id.eq_any(some)).order(account_roles::role);
+        for (id, role) in found.load::<(String, String)>(c)? {
+            roles.entry(id).or_default().push(role);
+        }
+    }
+    Ok(roles)
 }
 
 /// Replaces the roles.

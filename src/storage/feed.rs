@@ -26,15 +26,21 @@ pub(super) const CHANNEL: &str = "countersign_feed";
 /// Adds an entry and answers its number. The counter's row stays locked until the transaction ends, so append last, after every
 /// other row that the transaction locks.
 pub fn append(tx: &mut Connection, kind: &str, value: &str, until: i64, now: i64) -> Result<i64, StorageError> {
-    let heads: Vec<i64> = diesel::update(feed::table).set(feed::head.eq(feed::head + 1)).returning(feed::head).get_results(tx)?;
-    let [n] = heads[..] else { return Err(not_one_row(heads.len())) };
+    let n = reserve(tx, 1)?;
     let entry = FeedEntry { n, kind: kind.to_owned(), value: value.to_owned(), until, at: now };
     diesel::insert_into(feed_entries::table).values(&entry).execute(tx)?;
+    Ok(n)
+}
+
+/// Takes `count` numbers and answers the first; the followers hear of the commit. What [`append`] says about locks holds here.
+pub(super) fn reserve(tx: &mut Connection, count: i64) -> Result<i64, StorageError> {
+    let heads: Vec<i64> = diesel::update(feed::table).set(feed::head.eq(feed::head + count)).returning(feed::head).get_results(tx)?;
+    let [last] = heads[..] else { return Err(not_one_row(heads.len())) };
     if let Connection::Postgres(c) = tx {
         // Sent by the commit, once for each transaction.
         diesel::sql_query(format!("NOTIFY {CHANNEL}")).execute(c)?;
     }
-    Ok(n)
+    Ok(last - count + 1)
 }
 
 /// The entries after `n`, in order, at most `limit`.

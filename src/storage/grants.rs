@@ -1,9 +1,12 @@
 //! Sign-ins of people, and the refresh tokens that descend from each.
 
+use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
+use super::causes::{self, Admitted};
 use super::connection::execute_on_either;
-use super::schema::{grants, refresh_families};
+use super::either::MultiBackend;
+use super::schema::{feed_entries, grants, refresh_families};
 use super::{Connection, StorageError};
 
 /// One sign-in of a person, and all that was issued because of it.
@@ -45,11 +48,11 @@ pub struct FamilyRow {
     pub idle_expires_at: i64,
 }
 
-/// Adds a grant. [`StorageError::Conflict`] if its id is taken.
-pub fn insert(tx: &mut Connection, row: &GrantRow) -> Result<(), StorageError> {
+/// Adds a grant and what it rests on. [`StorageError::Conflict`] if its id is taken.
+pub fn insert(tx: &mut Connection, row: &GrantRow, rests_on: &Admitted) -> Result<(), StorageError> {
     match execute_on_either!(tx, diesel::insert_into(grants::table).values(row).on_conflict_do_nothing())? {
         0 => Err(StorageError::Conflict(format!("a grant {} exists already", row.id))),
-        _ => Ok(()),
+        _ => causes::insert(tx, &row.id, rests_on),
     }
 }
 
@@ -57,11 +60,56 @@ pub fn find(c: &mut Connection, id: &str) -> Result<Option<GrantRow>, StorageErr
     Ok(grants::table.find(id).first(c).optional()?)
 }
 
+/// Whose grants.
+#[derive(Clone, Debug)]
+pub enum Of {
+    Grant(String),
+    Account(String),
+    Client(String),
+    Source(String),
+    All,
+}
+
+/// How many grants of these have not expired at `now` and were not ended one by one.
+pub fn count_live(c: &mut Connection, of: &Of, now: i64) -> Result<i64, StorageError> {
+    let ended = feed_entries::table.filter(feed_entries::kind.eq("grant_id")).filter(feed_entries::value.eq(grants::id));
+    let live = grants::table.filter(grants::expires_at.ge(now)).filter(not(exists(ended))).into_boxed::<MultiBackend>();
+    let live = match of {
+        Of::Grant(id) => live.filter(grants::id.eq(id)),
+        Of::Account(id) => live.filter(grants::account_id.eq(id)),
+        Of::Client(id) => live.filter(grants::client_id.eq(id)),
+        Of::Source(name) => live.filter(grants::source.eq(name)),
+        Of::All => live,
+    };
+    Ok(live.count().get_result(c)?)
+}
+
+/// A person who signed in at a source, as the newest grant there recorded it.
+#[derive(Clone, Debug, Queryable)]
+pub struct Recorded {
+    pub id: String,
+    pub account_id: String,
+    pub source: String,
+    /// JSON.
+    pub record: String,
+}
+
+/// The grants whose identity was last checked at `since` or later, newest first, older than the one with the id `before`; at most `limit`.
+pub fn recorded(c: &mut Connection, since: i64, before: Option<&str>, limit: i64) -> Result<Vec<Recorded>, StorageError> {
+    let mut recent = grants::table.filter(grants::identity_checked_at.ge(since)).into_boxed::<MultiBackend>();
+    if let Some(before) = before {
+        recent = recent.filter(grants::id.lt(before.to_owned()));
+    }
+    let columns = (grants::id, grants::account_id, grants::source, grants::record);
+    Ok(recent.order(grants::id.desc()).limit(limit).select(columns).load(c)?)
+}
+
 /// Writes what a new look at the person's source found; false if the grant is gone.
 pub fn update_checked(
     tx: &mut Connection,
     id: &str,
     record: &str,
+    rests_on: &Admitted,
     rv: i64,
     identity_checked_at: i64,
     expires_at: i64,
@@ -72,7 +120,11 @@ pub fn update_checked(
         grants::identity_checked_at.eq(identity_checked_at),
         grants::expires_at.eq(expires_at),
     );
-    Ok(diesel::update(grants::table.find(id)).set(set).execute(tx)? > 0)
+    let there = diesel::update(grants::table.find(id)).set(set).execute(tx)? > 0;
+    if there {
+        causes::replace(tx, id, rests_on, identity_checked_at)?;
+    }
+    Ok(there)
 }
 
 /// Adds a family. [`StorageError::Conflict`] if its id is taken.

@@ -10,6 +10,7 @@ pub mod accounts;
 mod answer;
 pub mod audit;
 mod backup;
+pub mod causes;
 pub mod clients;
 mod connection;
 mod either;

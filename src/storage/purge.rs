@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::schema::{audit_records, client_secrets, feed_entries, grants, refresh_families, used};
+use super::schema::{audit_records, client_secrets, feed_entries, grant_causes, grants, refresh_families, used};
 use super::{Connection, Storage, StorageError, audit};
 
 const BATCH: i64 = 1000;
@@ -36,9 +36,10 @@ macro_rules! batch {
 }
 
 /// The tables in an order that leaves nothing for a cascade to remove uncounted.
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 8] = [
     ("refresh_families", |tx, limits| batch!(tx, refresh_families.expires_at < limits.now)),
     ("refresh_families", |tx, limits| batch!(tx, refresh_families.idle_expires_at < limits.now)),
+    ("grant_causes", causes_of_expired_grants),
     ("grants", |tx, limits| batch!(tx, grants.expires_at < limits.now)),
     ("used", |tx, limits| batch!(tx, used.until < limits.now)),
     // Few, so in one go. For a month an operator still sees which secret it was that ended.
@@ -48,6 +49,14 @@ const STEPS: [(&str, Step); 7] = [
     ("feed_entries", |tx, limits| batch!(tx, feed_entries.until < limits.now)),
     ("audit_records", |tx, limits| batch!(tx, audit_records.id < &limits.first_audit_id)),
 ];
+
+/// The causes of as many grants as one batch of grants takes.
+fn causes_of_expired_grants(tx: &mut Connection, limits: &Limits) -> Result<usize, StorageError> {
+    let held = diesel::dsl::exists(grant_causes::table.filter(grant_causes::grant_id.eq(grants::id)));
+    let expired = grants::table.filter(grants::expires_at.lt(limits.now)).filter(held).order(grants::expires_at);
+    let ids: Vec<String> = expired.select(grants::id).limit(BATCH).load(tx)?;
+    Ok(diesel::delete(grant_causes::table.filter(grant_causes::grant_id.eq_any(ids))).execute(tx)?)
+}
 
 /// Removes rows that expired before `now` (seconds), and audit records older than `audit_retention`. Answers how many rows went
 /// from each table.

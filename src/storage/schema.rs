@@ -102,6 +102,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    grant_causes (grant_id, kind, value) {
+        grant_id -> Text,
+        kind -> Text,
+        value -> Text,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
     grants (id) {
         id -> Text,
         account_id -> Text,
@@ -174,6 +183,7 @@ diesel::joinable!(account_links -> accounts (account_id));
 diesel::joinable!(account_passwords -> accounts (account_id));
 diesel::joinable!(account_roles -> accounts (account_id));
 diesel::joinable!(client_secrets -> clients (client_id));
+diesel::joinable!(grant_causes -> grants (grant_id));
 diesel::joinable!(refresh_families -> grants (grant_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -186,6 +196,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     clients,
     feed,
     feed_entries,
+    grant_causes,
     grants,
     keys,
     numbers,

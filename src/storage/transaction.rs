@@ -12,6 +12,8 @@ use super::{Connection, StorageError};
 
 /// The advisory lock of [`in_turn`]: one more than that of the migrations.
 const TURN: i64 = 0x636f_756e_7465_7274;
+/// The advisory lock of [`among_others`] and [`alone`].
+const ALONE: i64 = 0x636f_756e_7465_7275;
 
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,26 @@ pub(super) fn begin(connection: &mut Connection, purpose: Purpose) -> QueryResul
 pub fn in_turn(tx: &mut Connection) -> Result<(), StorageError> {
     if let Connection::Postgres(c) = tx {
         c.batch_execute(&format!("SELECT pg_advisory_xact_lock({TURN})"))?;
+    }
+    Ok(())
+}
+
+/// Lets any number of transactions go on side by side, but none beside one that called [`alone`]: for work whose look must see
+/// everything that such a one wrote. To be called first, before the transaction locks any row.
+pub(super) fn among_others(tx: &mut Connection) -> Result<(), StorageError> {
+    if let Connection::Postgres(c) = tx {
+        c.batch_execute(&format!("SELECT pg_advisory_xact_lock_shared({ALONE})"))?;
+    }
+    Ok(())
+}
+
+/// Waits until nobody is in a transaction that called [`among_others`], and keeps them waiting until this one ends. Its statements
+/// may take long: it is for work on very many rows at once.
+pub(super) fn alone(tx: &mut Connection) -> Result<(), StorageError> {
+    if let Connection::Postgres(c) = tx {
+        c.batch_execute(&format!(
+            "SET LOCAL statement_timeout = '5min'; SET LOCAL lock_timeout = '15s'; SELECT pg_advisory_xact_lock({ALONE})"
+        ))?;
     }
     Ok(())
 }

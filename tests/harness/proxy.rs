@@ -23,6 +23,7 @@ pub struct Proxy {
 struct State {
     mode: AtomicU8,
     accepted: AtomicUsize,
+    held: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -31,7 +32,12 @@ impl Proxy {
     pub fn to(target: &str) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = Arc::new(State { mode: AtomicU8::new(PASSING), accepted: AtomicUsize::new(0), open: Mutex::new(Vec::new()) });
+        let state = Arc::new(State {
+            mode: AtomicU8::new(PASSING),
+            accepted: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            open: Mutex::new(Vec::new()),
+        });
         let (shared, target) = (state.clone(), target.to_owned());
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -67,6 +73,11 @@ impl Proxy {
         self.state.mode.store(PASSING, Ordering::SeqCst);
     }
 
+    /// Whether somebody has sent what it does not pass on while it hangs.
+    pub fn holds_bytes(&self) -> bool {
+        self.state.held.load(Ordering::SeqCst) > 0
+    }
+
     /// Connections that were accepted since the start.
     pub fn connections(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
@@ -92,9 +103,11 @@ impl State {
                 Ok(read) if read > 0 => read,
                 _ => break,
             };
+            self.held.fetch_add(1, Ordering::SeqCst);
             while self.mode.load(Ordering::SeqCst) == HANGING {
                 thread::sleep(Duration::from_millis(5));
             }
+            self.held.fetch_sub(1, Ordering::SeqCst);
             if to.write_all(buffer.get(..read).unwrap_or_default()).is_err() {
                 break;
             }

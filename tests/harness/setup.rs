@@ -16,6 +16,8 @@ pub struct Setup {
     pub(super) directory: Arc<TempDir>,
     pub(super) database: Arc<Database>,
     config: String,
+    /// Of `serve`, beside `--config`.
+    pub(super) arguments: Vec<&'static str>,
     file: &'static str,
     host: &'static str,
     /// The authority of the listener's certificate, where it speaks TLS.
@@ -30,6 +32,7 @@ impl Setup {
             directory: Arc::new(TempDir::new().expect("a temporary directory can be made")),
             database: Arc::new(database),
             config: String::new(),
+            arguments: Vec::new(),
             file: "countersign.toml",
             host: "127.0.0.1",
             authority: None,
@@ -50,6 +53,7 @@ impl Setup {
             directory: setup.directory.clone(),
             database: setup.database.clone(),
             config: String::new(),
+            arguments: Vec::new(),
             file: "second.toml",
             host: "127.0.0.1",
             authority: None,
@@ -67,6 +71,12 @@ impl Setup {
     pub fn config(mut self, text: &str) -> Setup {
         self.config.push_str(text);
         self.config.push('\n');
+        self
+    }
+
+    /// A further argument of `serve`.
+    pub fn argument(mut self, argument: &'static str) -> Setup {
+        self.arguments.push(argument);
         self
     }
 

@@ -9,7 +9,6 @@
 )]
 
 #[path = "../harness/mod.rs"]
-#[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
 mod audit_is_shipped;
@@ -34,6 +33,7 @@ mod keys_turn;
 mod killed_under_load;
 mod leaver_loses_access;
 mod local_accounts;
+mod mapping_changes_are_weighed;
 mod metrics_are_true;
 mod no_side_doors;
 mod okta_login_in_croit_shape;
@@ -43,6 +43,7 @@ mod person_signs_in_through_ldap;
 mod refresh_tokens_rotate;
 mod resource_server_validates_jwts;
 mod revocation_is_at_once;
+mod revoked_by_cause;
 mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;

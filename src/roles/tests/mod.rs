@@ -1,5 +1,6 @@
 //! A mapping is written as in the file, so that the tests read like the documentation.
 
+mod comparison;
 mod expectations;
 mod mistakes;
 mod order;

@@ -1,6 +1,7 @@
 //! Both databases for real: SQLite in a folder of its own, PostgreSQL at COUNTERSIGN_TEST_POSTGRES (the URL of a superuser), where
 //! each test makes a database of its own.
 
+mod causes;
 mod feed;
 mod outages;
 mod rows;

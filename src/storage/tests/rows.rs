@@ -4,7 +4,7 @@ use crate::storage::accounts::{AccountRow, LinkRow, PasswordRow};
 use crate::storage::clients::{NewClient, SecretRow};
 use crate::storage::grants::{FamilyRow, GrantRow};
 use crate::storage::keys::KeyRow;
-use crate::storage::{StorageError, accounts, audit, clients, feed, grants, keys, purge, settings, used};
+use crate::storage::{StorageError, accounts, audit, causes, clients, feed, grants, keys, purge, settings, used};
 
 fn grant(id: &str, expires_at: i64) -> GrantRow {
     GrantRow {
@@ -20,6 +20,10 @@ fn grant(id: &str, expires_at: i64) -> GrantRow {
         created_at: 10,
         expires_at,
     }
+}
+
+fn rests_on(tx: &mut crate::storage::Connection) -> Result<causes::Admitted, StorageError> {
+    Ok(causes::admit(tx, vec![causes::Cause::rule("r1")], 0)?.unwrap())
 }
 
 fn family(id: &str, grant_id: &str, expires_at: i64, idle_expires_at: i64) -> FamilyRow {
@@ -96,8 +100,9 @@ on_both! {
 
     async fn grants_families_keys_and_audit(database: &Database) {
         database.storage.write(|tx| {
-            grants::insert(tx, &grant("g1", 100))?;
-            assert!(grants::update_checked(tx, "g1", "{\"x\":1}", 4, 20, 90)?);
+            let rests_on = rests_on(tx)?;
+            grants::insert(tx, &grant("g1", 100), &rests_on)?;
+            assert!(grants::update_checked(tx, "g1", "{\"x\":1}", &rests_on, 4, 20, 90)?);
             let found = grants::find(tx, "g1")?.unwrap();
             assert_eq!((found.rv, found.identity_checked_at, found.expires_at), (4, 20, 90));
             grants::insert_family(tx, &family("f1", "g1", 100, 100))?;
@@ -127,8 +132,9 @@ on_both! {
 
     async fn a_purge_removes_what_expired_and_nothing_else(database: &Database) {
         database.storage.write(|tx| {
+            let rests_on = rests_on(tx)?;
             for (id, expires_at) in [("g1", 99), ("g2", 100)] {
-                grants::insert(tx, &grant(id, expires_at))?;
+                grants::insert(tx, &grant(id, expires_at), &rests_on)?;
             }
             grants::insert_family(tx, &family("f1", "g2", 99, 500))?;
             grants::insert_family(tx, &family("f2", "g2", 500, 99))?;
@@ -143,7 +149,7 @@ on_both! {
         }).await.unwrap();
         let removed = purge::run(&database.storage, 100, Duration::from_secs(10)).await.unwrap();
         let counts: Vec<_> = removed.into_iter().collect();
-        assert_eq!(counts, [("audit_records", 1), ("client_secrets", 0), ("feed_entries", 1), ("grants", 1), ("refresh_families", 2), ("used", 100)]);
+        assert_eq!(counts, [("audit_records", 1), ("client_secrets", 0), ("feed_entries", 1), ("grant_causes", 1), ("grants", 1), ("refresh_families", 2), ("used", 100)]);
         let removed = purge::run(&database.storage, 3000, Duration::from_secs(3000)).await.unwrap();
         assert_eq!((removed["used"], removed["refresh_families"], removed["grants"], removed["audit_records"]), (2400, 1, 1, 0));
         assert_eq!(database.storage.read(feed::head).await.unwrap(), 2, "numbers are never given again");
