@@ -47,7 +47,8 @@ struct State {
 #[derive(Debug)]
 struct Open {
     since: Instant,
-    /// When the next caller may try.
+    /// When it was last found to be down, and when the next caller may try.
+    found: Instant,
     until: Instant,
     /// Somebody is trying.
     tried: bool,
@@ -97,12 +98,17 @@ impl Breaker {
         match &mut state.open {
             None => Some(attempt(false)),
             Some(open) if open.tried => None,
-            Some(open) if open.until <= now || (desperate && open.quick && open.since + KNOCK.min(self.rest) <= now) => {
+            Some(open) if open.until <= now || (desperate && self.knock_at(open) <= now) => {
                 open.tried = true;
                 Some(attempt(true))
             }
             Some(_) => None,
         }
+    }
+
+    /// When those may try who have no other server.
+    fn knock_at(&self, open: &Open) -> Instant {
+        if open.quick { open.found + KNOCK.min(self.rest) } else { open.until }
     }
 
     pub fn is_open(&self) -> bool {
@@ -114,10 +120,9 @@ impl Breaker {
         self.lock().open.as_ref().is_some_and(|open| !open.tried && open.until <= Clock::monotonic())
     }
 
-    /// Why it is open, and for how long callers are still spared.
-    pub fn why_open(&self) -> Option<(String, Duration)> {
-        let state = self.lock();
-        state.open.as_ref().map(|open| (open.why.clone(), open.until.saturating_duration_since(Clock::monotonic())))
+    /// Why it is open.
+    pub fn why_open(&self) -> Option<String> {
+        self.lock().open.as_ref().map(|open| open.why.clone())
     }
 
     /// Forgets what was held against the server: something has changed on our side.
@@ -147,7 +152,7 @@ impl Breaker {
         // A server that is tried while it is down is the same outage: what began before it stays in the past.
         state.trips += u64::from(first);
         state.strikes = 0;
-        state.open = Some(Open { since, until: now + self.rest, tried: false, quick, why: why.to_owned() });
+        state.open = Some(Open { since, found: now, until: now + self.rest, tried: false, quick, why: why.to_owned() });
         if first {
             metrics::ldap_breaker(self.source.as_str(), &self.server, true);
             let spared = humantime::format_duration(self.rest).to_string();
@@ -250,7 +255,7 @@ mod tests {
         let breaker = breaker(LONG);
         down(&breaker);
         assert!(breaker.admit(false).is_none() && !breaker.is_due());
-        assert_eq!(breaker.why_open().unwrap().0, "refused");
+        assert_eq!(breaker.why_open().as_deref(), Some("refused"));
         breaker.forgive();
         assert!(!breaker.is_open() && breaker.admit(false).is_some());
     }
@@ -327,7 +332,7 @@ mod tests {
         first.wait(LONG);
         first.failed(Fault::Down, "refused");
         assert!(breaker.admit(true).is_none(), "not yet");
-        breaker.lock().open.as_mut().unwrap().since -= KNOCK;
+        breaker.lock().open.as_mut().unwrap().found -= KNOCK;
         assert!(breaker.admit(false).is_none());
         assert!(breaker.admit(true).is_some());
         breaker.lock().open.as_mut().unwrap().quick = false;

@@ -104,11 +104,9 @@ impl Dialer {
                 return Err(Failure::down(format!("cannot connect to {}", reasons.join("; "))));
             }
         }
-        let known = self.servers.iter().filter_map(|server| {
-            let (why, spared) = server.breaker.why_open()?;
-            Some(format!("{}: {why}, tried again in {} s", server.endpoint.url, spared.as_secs()))
-        });
-        Err(Failure::down(format!("every server is down: {}", known.collect::<Vec<_>>().join("; "))))
+        let known = |server: &Server| Some(format!("{}: {}", server.endpoint.url, server.breaker.why_open()?));
+        let known = self.servers.iter().filter_map(known).collect::<Vec<_>>().join("; ");
+        Err(Failure::down(format!("every server is known to be down and not asked at the moment: {known}")))
     }
 
     /// Tries a password on a connection of its own. Only a server that says itself that it decided nothing, busy or unavailable, is
