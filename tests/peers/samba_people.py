@@ -2,7 +2,7 @@
 
 People in a state of their own: disabled, acctexp (the account expired), mustchange (at the next sign-in), pwexp (samba.sh makes
 the password old), hours (never allowed), ws (only at one workstation), lockme (for tests to lock). Names: unicode (é in it),
-"O'Connor, Ann (x)*" who is ann, "josé", and upn, whose userPrincipalName is not made of the sAMAccountName; usurper has the userPrincipalName that victim would have. Groups: ok is in lvl1,
+"O'Connor, Ann (x)*" who is ann, "josé", and upn, whose userPrincipalName is not made of the sAMAccountName; usurper has victim.of's sAMAccountName in a userPrincipalName. Groups: ok is in lvl1,
 which is in lvl2, which is in lvl3, which is in lvl1 again; team is the primary group of primary; "App, Admins (x)" holds ann;
 above-team holds team; wide holds the 30 groups g00 to g29, of which many is in every one.
 """
@@ -69,8 +69,8 @@ person("unicode", cn="Ünï Çödé")
 person("josé")
 person("ann", cn="O'Connor, Ann (x)*")
 person("upn", upn="some.body@example.test")
-person("victim", upn="victor@example.test")
-person("usurper", upn="victim@lab.example.test")
+person("victim.of", upn="victor@example.test")
+person("usurper", upn="victim.of@example.test")
 change("disabled", "userAccountControl", "514")
 change("acctexp", "accountExpires", "120000000000000000")
 change("mustchange", "pwdLastSet", "0")
