@@ -12,6 +12,7 @@
 #[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
+mod account_states;
 mod check_finds_what_stops_serve;
 mod clock_is_stepped;
 mod command_line_asks_twice;
@@ -21,6 +22,10 @@ mod croit_clients_log_in;
 mod database_fails;
 mod databases_are_migrated;
 mod declared_clients_belong_to_the_file;
+
+mod directory_credentials_change;
+mod directory_fails_over;
+mod directory_hangs;
 mod directory_is_down;
 mod directory_refuses;
 mod first_start_greets;
