@@ -44,7 +44,8 @@ pub struct LdapSource {
     /// A file with its password; re-read when it changes.
     pub bind_password_file: Option<PathBuf>,
     pub bind: LdapBind,
-    /// For `bind = "direct"`: `uid={login},ou=people,…`, a distinguished name; the login is escaped.
+    /// For `bind = "direct"`: `uid={login},ou=people,…`, a distinguished name; the login is escaped. For Active Directory also a
+    /// userPrincipalName, `{login}@corp.example.org`.
     pub bind_template: Option<String>,
     pub user_base: Option<String>,
     pub user_scope: SearchScope,
@@ -135,6 +136,24 @@ pub enum LdapPreset {
     #[default]
     #[serde(rename = "openldap")]
     OpenLdap,
+    /// rfc2307: `memberUid` and the primary gidNumber, subject entryUUID.
+    #[serde(rename = "posix")]
+    Posix,
+    /// tokenGroups, else an in-chain search, with the primary group; subject objectGUID.
+    #[serde(rename = "active-directory")]
+    ActiveDirectory,
+    /// Active Directory as Samba serves it.
+    #[serde(rename = "samba")]
+    Samba,
+    /// 389 Directory Server: memberOf, which its plugin makes transitive; subject entryUUID, else nsUniqueId.
+    #[serde(rename = "389ds")]
+    DirSrv,
+    /// memberOf, subject ipaUniqueID.
+    #[serde(rename = "freeipa")]
+    FreeIpa,
+    /// memberOf, else groupOfUniqueNames; subject entryUUID.
+    #[serde(rename = "lldap")]
+    Lldap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
