@@ -20,18 +20,24 @@ on_both_databases! {
         let (server, client) = start(Setup::new(database).file("lab.password", Ldap::SERVICE_PASSWORD).config(&section)).await;
         let file = server.directory().join("lab.password");
         let binds = || proxy.binds(Ldap::SERVICE_DN);
+        let set_password = |password: &str| {
+            let dn = Ldap::SERVICE_DN;
+            ldap.modify(&format!("dn: {dn}\nchangetype: modify\nreplace: userPassword\nuserPassword: {password}\n"));
+            // The policy of the lab wants passwords changed that an administrator has set.
+            ldap.modify(&format!("dn: {dn}\nchangetype: modify\nreplace: pwdReset\n"));
+        };
         let let_in = async || server.sign_in(&client, "alice", "pw-alice").await.ok().clone();
         let_in().await;
         let_in().await;
         assert_eq!(binds(), 1, "one connection is kept");
 
-        ldap.modify(&format!("dn: {}\nchangetype: modify\nreplace: userPassword\nuserPassword: another\n", Ldap::SERVICE_DN));
+        set_password("another");
         fs::write(&file, "another\n").unwrap();
         let_in().await;
         assert_eq!(binds(), 2, "connections under the old password are dropped");
 
         // As a mounted secret changes: by a new file in place of the old.
-        ldap.modify(&format!("dn: {}\nchangetype: modify\nreplace: userPassword\nuserPassword: a third\n", Ldap::SERVICE_DN));
+        set_password("a third");
         let replacement = server.directory().join("replacement");
         fs::write(&replacement, "a third\n").unwrap();
         fs::rename(&replacement, &file).unwrap();

@@ -181,6 +181,11 @@ impl Dialer {
         self.servers.iter().all(|server| server.breaker.is_open())
     }
 
+    /// Whether one of the servers is known to be down.
+    pub fn is_any_down(&self) -> bool {
+        self.servers.iter().any(|server| server.breaker.is_open())
+    }
+
     /// Whether the server at this place is known to be down.
     pub fn is_down(&self, place: usize) -> bool {
         self.servers.get(place).is_none_or(|server| server.breaker.is_open())

@@ -77,6 +77,10 @@ impl Pool {
         for _ in 0..=self.dialer.servers() {
             let born = Clock::monotonic();
             let (connection, stamp) = match self.account.connect(&self.dialer).await {
+                Err(failure) if self.may_bind_on(&failure) => {
+                    last.get_or_insert(failure);
+                    continue;
+                }
                 // What ended the search says more than that nobody is left to ask.
                 Err(failure) => return Err(last.unwrap_or(failure)),
                 Ok(connected) => connected,
@@ -89,6 +93,15 @@ impl Pool {
             }
         }
         Err(last.unwrap_or_else(|| Failure::down("no server answers")))
+    }
+
+    /// Whether the service account may bind at the next server, or once more where only the connection was lost.
+    fn may_bind_on(&self, failure: &Failure) -> bool {
+        match failure.kind {
+            FailureKind::Lost => true,
+            FailureKind::Silent | FailureKind::Down => self.dialer.is_any_down() && !self.dialer.is_cut_off(),
+            FailureKind::TooMany | FailureKind::Other => false,
+        }
     }
 
     /// Whether a search that failed at this place may be tried anew: the connection alone was lost, or the server is passed over now.

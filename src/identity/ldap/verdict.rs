@@ -30,6 +30,8 @@ pub fn of(answer: &BindAnswer) -> Verdict {
     };
     let refused = |reason| Verdict::No(reason, codes.clone());
     match (answer.code, policy.error) {
+        // What 389-ds says of an inactivated account; its policy answer calls it locked.
+        (53, Some(1)) => refused(Disabled),
         (0 | 19 | 49 | 53, Some(0)) => refused(PasswordExpired),
         (0 | 19 | 49 | 53, Some(1)) => refused(Locked),
         (0 | 19 | 49 | 53, Some(2)) => refused(PasswordChangeRequired),
@@ -106,6 +108,7 @@ mod tests {
             (0, Some(error(2)), PasswordChangeRequired),
             (19, None, Locked),
             (53, None, Disabled),
+            (53, Some(error(1)), Disabled),
             (32, None, BadPassword),
             (34, None, BadPassword),
             (48, None, BadPassword),
