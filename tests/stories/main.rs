@@ -13,6 +13,8 @@
 mod harness;
 
 mod account_states;
+mod audit_is_shipped;
+mod backup_is_restored;
 mod check_finds_what_stops_serve;
 mod clock_is_stepped;
 mod command_line_asks_twice;
@@ -32,6 +34,7 @@ mod first_start_greets;
 mod floods_are_held;
 mod groups_become_roles;
 mod house_rules;
+mod key_encryption_key_changes;
 mod keys_turn;
 mod killed_under_load;
 mod leaver_loses_access;
@@ -49,5 +52,6 @@ mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;
 mod testing_ground;
+mod three_nodes_are_attacked;
 mod two_nodes_share_a_database;
 mod wire_errors;

@@ -33,7 +33,7 @@ pub fn of(answer: &BindAnswer) -> Verdict {
         // What 389-ds says of an inactivated account; its policy answer calls it locked.
         (53, Some(1)) => refused(Disabled),
         (0 | 19 | 49 | 53, Some(0)) => refused(PasswordExpired),
-        (0 | 19 | 49 | 53, Some(1)) => refused(Locked),
+        (0 | 19 | 49, Some(1)) => refused(Locked),
         (0 | 19 | 49 | 53, Some(2)) => refused(PasswordChangeRequired),
         (0, Some(_)) => Verdict::Unknown(format!("the directory accepted the password with an unknown reservation ({codes})")),
         (0, None) if policy.grace_left.is_some() => Verdict::No(PasswordExpired, format!("{codes}, grace sign-ins left")),
