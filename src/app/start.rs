@@ -1,5 +1,7 @@
 //! Putting the parts together at start.
 
+pub mod destinations;
+
 use std::sync::Arc;
 
 use super::guard::{self, Loss};
@@ -49,6 +51,7 @@ impl App {
         let (sources, rules) = wire(&config, &clock, local)?;
         let mapping = guard::weigh(&config, &storage, loss, now)?;
         let keys = Arc::new(open_keys(&config, &storage, true, now)?);
+        destinations::keep(&config, &storage, keys.kek())?;
         apply_file(&config, &storage, now)?;
         guard::put_in_force(mapping, &storage, now)?;
 

@@ -6,6 +6,7 @@ mod directory;
 mod fuzz;
 mod outages;
 mod people;
+mod undecided;
 
 use std::io::Write;
 use std::ops::Deref;
