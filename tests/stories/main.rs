@@ -23,6 +23,7 @@ mod directory_is_down;
 mod directory_refuses;
 mod first_start_greets;
 mod groups_become_roles;
+mod identity_age_is_bounded;
 mod house_rules;
 mod keys_turn;
 mod leaver_loses_access;
