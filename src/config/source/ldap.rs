@@ -34,6 +34,9 @@ pub struct LdapSource {
     /// For a whole sign-in.
     #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub login_deadline: Duration,
+    /// How long a server that was down is passed over before it is tried again.
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
+    pub breaker_open: Duration,
     /// Service connections.
     pub pool: LdapPool,
     /// The service account, for searches.
@@ -82,6 +85,7 @@ impl Default for LdapSource {
             connect_timeout: Duration::from_secs(3),
             operation_timeout: Duration::from_secs(5),
             login_deadline: Duration::from_secs(10),
+            breaker_open: Duration::from_secs(30),
             pool: LdapPool::default(),
             bind_dn: None,
             bind_password_file: None,

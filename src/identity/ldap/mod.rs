@@ -5,6 +5,7 @@
 //! A connection has one owner and is thrown away after anything but a whole answer. Whatever goes wrong on our side or the
 //! directory's is [`Authentication::Unavailable`], never a bad password and never a shorter list of groups.
 
+mod breaker;
 mod connection;
 mod dialer;
 mod entry;
@@ -108,6 +109,12 @@ impl Ldap {
         self.service.is_some()
     }
 
+    /// Whether every server is known to be down: the breakers of all its URLs are open. Not so for a directory that answers but
+    /// refuses us, nor before the first failure.
+    pub fn is_cut_off(&self) -> bool {
+        self.dialer.is_cut_off()
+    }
+
     /// Signs a person in.
     pub async fn authenticate(&self, login: &str, password: &Secret) -> Authentication {
         if let Some(refusal) = refuse_unasked(login, password) {
@@ -190,7 +197,7 @@ impl Ldap {
 
     /// Tries the password on a new connection that nothing else uses before or after, but the person's own searches.
     async fn bind(&self, name: &str, password: &Secret) -> Result<Result<Connection, Refusal>, Failure> {
-        let (connection, answer) = self.dialer.dial().await?.bind(name, password).await?;
+        let (connection, answer) = self.dialer.bind(name, password).await?;
         match verdict::of(&answer) {
             Verdict::Yes => Ok(Ok(connection)),
             Verdict::No(reason, codes) => Ok(Err(Refusal::new(reason, codes))),

@@ -240,7 +240,7 @@ fn read_dialer(name: &SourceName, config: &LdapSource, check: &mut Check) -> Dia
         }
         _ => tls::client_config(config).map_err(|problems| check.0.extend(problems)).ok(),
     };
-    Dialer { source: name.clone(), endpoints, tls, connect_timeout: config.connect_timeout, operation_timeout: config.operation_timeout }
+    Dialer::new(name, endpoints, tls, config)
 }
 
 fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {
