@@ -89,6 +89,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
     };
     let generation = match app.storage.write(move |tx| rotation.write(tx)).await? {
         Rotated::To(generation) => generation,
+        Rotated::Outdated => return Err(OAuth2Error::unavailable("the identity source has just come back; nothing was decided")),
         Rotated::Refused(reason) => {
             app.catch_up().await?;
             crate::metrics::sign_in_refused(reason);
@@ -261,6 +262,8 @@ struct Rotation {
 enum Rotated {
     /// The generation of the refresh token to hand out.
     To(i64),
+    /// The source was asked by somebody else meanwhile: what was recorded is no longer the last that is known.
+    Outdated,
     Refused(&'static str),
 }
 
@@ -271,7 +274,9 @@ impl Rotation {
             return Ok(Rotated::Refused("revoked"));
         }
         if self.stale {
-            grants::update_stale(tx, &self.grant.id, &self.record, self.grant.identity_checked_at)?;
+            if !grants::update_stale(tx, &self.grant.id, &self.record, self.grant.identity_checked_at)? {
+                return Ok(Rotated::Outdated);
+            }
         } else {
             let checked_at = self.now;
             grants::update_checked(tx, &self.grant.id, &self.record, self.grant.rv, checked_at, self.grant_expires_at)?;

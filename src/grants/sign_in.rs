@@ -57,14 +57,16 @@ impl GrantRecord {
         }
     }
 
-    /// What a look between two refreshes found, for a grant of which `before` was known: nothing is issued because of it, so roles only
-    /// go, or come back.
+    /// What a look between two refreshes found, for a grant of which `before` was known: nothing is issued because of it. So roles only
+    /// go, or come back, and what was issued rests on what it rested on.
     pub fn since(mut self, before: &GrantRecord) -> GrantRecord {
         let granted = before.granted.as_ref().unwrap_or(&before.roles);
         let still: Vec<String> = granted.iter().filter(|role| self.roles.contains(role)).cloned().collect();
         self.granted = (still.len() < granted.len()).then(|| granted.clone());
         self.roles = still;
-        self.with_upstream_of(before).with_causes_of(before)
+        self.rules.clone_from(&before.rules);
+        self.because_of.clone_from(&before.because_of);
+        self.with_upstream_of(before)
     }
 
     /// How the person signed in, which a later look does not tell.

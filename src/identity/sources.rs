@@ -134,7 +134,7 @@ impl Named {
     pub fn is_cut_off(&self) -> bool {
         match &self.source {
             Source::Local(_) | Source::Oidc(_) => false,
-            Source::Ldap(ldap) => { let _ = ldap; false },
+            Source::Ldap(ldap) => ldap.is_cut_off(),
         }
     }
 

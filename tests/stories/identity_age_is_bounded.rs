@@ -41,7 +41,8 @@ impl House {
     }
 
     async fn goes_inactive(&self, token: &str) {
-        eventually(SOON, "the strict resource server still sees an active token", async || self.ask(token).await.ok()["active"] == false).await;
+        eventually(SOON, "the strict resource server still sees an active token", async || self.ask(token).await.ok()["active"] == false)
+            .await;
     }
 
     /// Waits until what is known of the token's person is too old for an answer without a look.
@@ -96,8 +97,12 @@ impl Ear {
         ear
     }
 
-    fn source(&self) -> String {
-        format!("urls = [\"ldap://127.0.0.1:{}\"]\ntls = \"none\"\ninsecure_plaintext = true\n", self.port)
+    /// The directory behind it as the source `corp`.
+    fn source(&self, setup: Setup, ldap: &Ldap) -> Setup {
+        let more = format!("urls = [\"ldap://127.0.0.1:{}\"]\ntls = \"none\"\ninsecure_plaintext = true\n", self.port);
+        let section = ldap.section("corp", "corp.password", &more);
+        let plain: Vec<_> = section.lines().filter(|line| !line.starts_with("ca_file")).collect();
+        setup.file("corp.password", Ldap::SERVICE_PASSWORD).config(&plain.join("\n"))
     }
 
     fn hold(&self, held: bool) {
@@ -185,7 +190,7 @@ on_both_databases! {
     async fn fifty_who_ask_at_once_cause_one_search(database) {
         let ldap = Ldap::shared();
         let ear = Ear::before(&ldap);
-        let house = House::new(Setup::new(database).ldap("corp", &ldap, &ear.source()), "2s").await;
+        let house = House::new(ear.source(Setup::new(database), &ldap), "2s").await;
         let person = ldap.add_person(&[]);
         // Two sign-ins are two grants of one person.
         let sign_in = async || house.server.sign_in(&house.app, &person.uid, &person.password).await.access_token();
@@ -232,7 +237,7 @@ on_both_databases! {
     async fn what_is_revoked_during_a_look_stays_revoked(database) {
         let ldap = Ldap::shared();
         let ear = Ear::before(&ldap);
-        let house = House::new(Setup::new(database).ldap("corp", &ldap, &ear.source()), "1s").await;
+        let house = House::new(ear.source(Setup::new(database), &ldap), "1s").await;
         let token = house.server.sign_in(&house.app, "alice", "pw-alice").await.access_token();
         let grant = house.server.introspect(&house.easy, &token).await.text("grant_id");
         house.grows_old(&token, 1).await;
