@@ -234,3 +234,23 @@ pub fn mapping_detail(evaluation: &Evaluation) -> serde_json::Value {
     }
     detail
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(roles: &[&str], rules: &[&str]) -> GrantRecord {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        GrantRecord { roles: texts(roles), rules: texts(rules), ..GrantRecord::default() }
+    }
+
+    #[test]
+    fn between_refreshes_roles_go_and_come_back_and_never_grow() {
+        let signed_in = GrantRecord { amr: vec!["pwd".to_owned()], ..record(&["builder", "user"], &["builders"]) };
+        let fewer = record(&["promoted", "user"], &["promotion"]).since(&signed_in);
+        assert_eq!(fewer.roles, ["user"]);
+        assert_eq!((&fewer.rules, &fewer.amr), (&signed_in.rules, &signed_in.amr), "what was issued rests on what it rested on");
+        let back = record(&["builder", "user"], &["builders"]).since(&fewer);
+        assert_eq!(back, signed_in);
+    }
+}
