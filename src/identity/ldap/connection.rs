@@ -9,7 +9,7 @@ use ldap3::{LdapError, LdapResult, Scope, SearchOptions};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::breaker::{Attempt, Fault};
-use super::dialer::Line;
+use super::dialer::{Line, Origin};
 use super::entry::Entry;
 use super::gate;
 use super::ppolicy;
@@ -152,8 +152,7 @@ pub struct Connection {
 #[derive(Debug)]
 struct Way {
     _driver: Driver,
-    /// The place of its server among the source's.
-    place: usize,
+    origin: Origin,
     attempt: Attempt,
     /// It has lain idle since its last answer: servers and firewalls close such connections without being down.
     rested: bool,
@@ -207,20 +206,19 @@ impl Way {
 }
 
 impl Connection {
-    pub fn new(line: Line, place: usize, attempt: Attempt, operation_timeout: Duration, source: SourceName) -> Connection {
+    pub fn new(line: Line, origin: Origin, attempt: Attempt, operation_timeout: Duration, source: SourceName) -> Connection {
         let Line { driver, handle, relay } = line;
         let task = tokio::spawn(async move {
             if let Err(error) = driver.drive().await {
                 tracing::debug!(%error, "LDAP connection ended");
             }
         });
-        let way = Way { _driver: Driver([task.abort_handle(), relay]), place, attempt, rested: false, operation_timeout, source };
+        let way = Way { _driver: Driver([task.abort_handle(), relay]), origin, attempt, rested: false, operation_timeout, source };
         Connection { handle, way }
     }
 
-    /// The place of its server among the source's.
-    pub fn place(&self) -> usize {
-        self.way.place
+    pub fn origin(&self) -> Origin {
+        self.way.origin
     }
 
     /// It is laid aside until somebody needs it.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lber::parse::parse_tag;
@@ -20,6 +20,7 @@ use url::Url;
 use super::breaker::{Attempt, Breaker, Fault};
 use super::connection::{BindAnswer, Connection, Failure, isolated};
 use super::gate;
+use super::tls::Tls;
 use crate::clock::Clock;
 use crate::config::LdapSource;
 use crate::metrics;
@@ -60,7 +61,9 @@ pub struct Dialer {
     /// The place of the server that was used last.
     in_use: Arc<AtomicUsize>,
     /// None where every endpoint is plain text.
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<Tls>>,
+    /// The edition of its files for which the breakers hold.
+    edition: Arc<AtomicU64>,
     /// For name, socket and TLS together.
     connect_timeout: Duration,
     operation_timeout: Duration,
@@ -73,7 +76,7 @@ struct Server {
 }
 
 impl Dialer {
-    pub fn new(source: &SourceName, endpoints: Vec<Endpoint>, tls: Option<Arc<ClientConfig>>, config: &LdapSource) -> Dialer {
+    pub fn new(source: &SourceName, endpoints: Vec<Endpoint>, tls: Option<Arc<Tls>>, config: &LdapSource) -> Dialer {
         let server = |endpoint: Endpoint| {
             let name = format!("{}:{}", endpoint.host, endpoint.port);
             Server { breaker: Arc::new(Breaker::new(source.clone(), name, config.breaker_open)), endpoint }
@@ -83,6 +86,7 @@ impl Dialer {
             servers: endpoints.into_iter().map(server).collect(),
             in_use: Arc::default(),
             tls,
+            edition: Arc::default(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
         }
@@ -91,12 +95,17 @@ impl Dialer {
     /// A connection to the first server that can be reached, anonymous yet. No credential has been sent when the next is tried.
     /// Where all are known to be down the answer comes at once.
     pub async fn dial(&self) -> Result<Connection, Failure> {
+        let (tls, edition) = self.tls();
         let mut reasons = Vec::new();
         for desperate in [false, true] {
             for (place, server) in self.servers.iter().enumerate() {
                 let Some(attempt) = server.breaker.admit(desperate) else { continue };
-                match self.connect(place, server, attempt).await {
-                    Ok(connection) => return Ok(connection),
+                match self.connect(server, attempt, tls.clone()).await {
+                    Ok((line, attempt)) => {
+                        self.note(place, server);
+                        let origin = Origin { place, edition };
+                        return Ok(Connection::new(line, origin, attempt, self.operation_timeout, self.source.clone()));
+                    }
                     Err(failure) => reasons.push(format!("{}: {}", server.endpoint.url, failure.reason)),
                 }
             }
@@ -124,25 +133,35 @@ impl Dialer {
         Ok(answered)
     }
 
-    async fn connect(&self, place: usize, server: &Server, mut attempt: Attempt) -> Result<Connection, Failure> {
+    async fn connect(&self, server: &Server, mut attempt: Attempt, tls: Option<Arc<ClientConfig>>) -> Result<(Line, Attempt), Failure> {
         let (began, endpoint) = (Clock::monotonic(), server.endpoint.clone());
         attempt.wait(self.connect_timeout);
-        let opened = isolated(self.connect_timeout, open(endpoint, self.tls.clone(), self.connect_timeout)).await;
+        let opened = isolated(self.connect_timeout, open(endpoint, tls, self.connect_timeout)).await;
         metrics::ldap_operation(self.source.as_str(), "connect", Clock::since(began));
-        let line = match opened.and_then(|opened| opened) {
-            Ok(line) => line,
+        match opened.and_then(|opened| opened) {
+            Ok(line) => {
+                attempt.connected();
+                Ok((line, attempt))
+            }
             Err(failure) => {
                 attempt.failed(Fault::Down, &failure.reason);
-                return Err(failure);
+                Err(failure)
             }
-        };
-        attempt.connected();
-        server.breaker.report();
-        self.note(place, server);
-        Ok(Connection::new(line, place, attempt, self.operation_timeout, self.source.clone()))
+        }
+    }
+
+    /// The settings as the files say them now. Whatever was held against the servers under others is forgotten.
+    fn tls(&self) -> (Option<Arc<ClientConfig>>, u64) {
+        let Some(tls) = &self.tls else { return (None, 0) };
+        let (config, edition) = tls.current();
+        if self.edition.swap(edition, Ordering::Relaxed) != edition {
+            self.servers.iter().for_each(|server| server.breaker.forgive());
+        }
+        (Some(config), edition)
     }
 
     fn note(&self, place: usize, server: &Server) {
+        server.breaker.report();
         let before = self.in_use.swap(place, Ordering::Relaxed);
         if before != place {
             tracing::info!(source = %self.source, server = %server.endpoint.url, "LDAP connections go to another server now");
@@ -167,15 +186,25 @@ impl Dialer {
         self.servers.get(place).is_none_or(|server| server.breaker.is_open())
     }
 
-    /// Whether a connection to the server at this place is to be kept: none that is preferred to it is up.
-    pub fn is_best(&self, place: usize) -> bool {
-        self.servers.iter().take(place).all(|server| server.breaker.is_open())
+    /// Whether a connection is as a new one would be: no server that is preferred to its own is up, and the files are the same.
+    pub fn is_kept(&self, connection: &Connection) -> bool {
+        let origin = connection.origin();
+        self.servers.iter().take(origin.place).all(|server| server.breaker.is_open()) && self.tls().1 == origin.edition
     }
 
     /// Whether a preferred server was spared for long enough, so that a new connection should try it.
     pub fn is_trial_due(&self, place: usize) -> bool {
         self.servers.iter().take(place).any(|server| server.breaker.is_due())
     }
+}
+
+/// How a connection came to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The place of its server among the source's.
+    pub place: usize,
+    /// The edition of the certificate files.
+    pub edition: u64,
 }
 
 /// What carries a connection: the library's two ends, and the task between it and the server.

@@ -5,6 +5,7 @@
 //! A connection has one owner and is thrown away after anything but a whole answer. Whatever goes wrong on our side or the
 //! directory's is [`Authentication::Unavailable`], never a bad password and never a shorter list of groups.
 
+mod account;
 mod breaker;
 mod connection;
 mod dialer;
@@ -15,6 +16,7 @@ mod groups;
 mod plan;
 mod pool;
 mod ppolicy;
+mod stamp;
 mod state;
 mod tls;
 mod verdict;

@@ -4,8 +4,8 @@ use ldap3::Scope;
 use rustls::pki_types::ServerName;
 use url::Url;
 
+use super::account::ServiceAccount;
 use super::dialer::{Dialer, Endpoint, Security};
-use super::pool::ServiceAccount;
 use super::tls;
 use crate::config::{LdapBind, LdapPreset, LdapSource, LdapTls, Problem, Referrals, SearchScope};
 use crate::oauth2::SourceName;
@@ -203,7 +203,7 @@ fn read_account(config: &LdapSource, check: &mut Check) -> Option<ServiceAccount
         }
         (Some(dn), Some(file)) => {
             check.dn("bind_dn", Some(dn), "");
-            let account = ServiceAccount { dn: dn.clone(), password_file: file.clone() };
+            let account = ServiceAccount::new(dn.clone(), file.clone());
             if let Err(reason) = account.password() {
                 check.problem("bind_password_file", reason);
             }
@@ -238,7 +238,7 @@ fn read_dialer(name: &SourceName, config: &LdapSource, check: &mut Check) -> Dia
             }
             None
         }
-        _ => tls::client_config(config).map_err(|problems| check.0.extend(problems)).ok(),
+        _ => tls::Tls::read(config).map_err(|problems| check.0.extend(problems)).ok(),
     };
     Dialer::new(name, endpoints, tls, config)
 }
