@@ -14,6 +14,7 @@ use crate::clients::{self, Client, Credentials, Registry};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::identity::Sources;
+use crate::identity::checks::Checks;
 use crate::identity::local::Hasher;
 use crate::limits::Throttle;
 use crate::oauth2::OAuth2Error;
@@ -34,6 +35,8 @@ pub struct App {
     pub revocations: Arc<Revocations>,
     pub clients: Arc<Registry>,
     pub sources: Sources,
+    /// When people were last looked at, for resource servers that bound that.
+    pub checks: Checks,
     pub rules: Rules,
     pub hasher: Arc<Hasher>,
     pub throttles: Throttles,

@@ -9,6 +9,7 @@ use super::{App, Throttles};
 use crate::clients::{self, Registry, declared};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, Problem, SourceKind};
+use crate::identity::checks::Checks;
 use crate::identity::ldap::Ldap;
 use crate::identity::local::{Hasher, Local};
 use crate::identity::oidc::Oidc;
@@ -92,6 +93,7 @@ impl App {
             keys,
             revocations,
             clients,
+            checks: Checks::new(sources.iter().map(|named| named.name.clone())),
             sources,
             rules,
             hasher,

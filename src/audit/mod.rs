@@ -66,6 +66,12 @@ Event {
     Refreshed = "refreshed",
     /// A start put another mapping in force.
     MappingChanged = "mapping_changed",
+    /// A refresh without a look at the source, which was unreachable (`offline_policy`).
+    RefreshedOffline = "refreshed_offline",
+    /// A look at the source between two refreshes (`identity_max_age`) found that the person is gone or may no longer sign in.
+    RecheckRefused = "recheck_refused",
+    /// The same found other roles.
+    RolesRechecked = "roles_rechecked",
     ClientAdded = "client_added",
     ClientChanged = "client_changed",
     ClientRemoved = "client_removed",

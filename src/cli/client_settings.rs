@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::CliError;
-use crate::config::{self, AuthMethod, Config, Introspect, Problem, SigningAlgorithm, TokenFormat};
+use crate::config::{self, AuthMethod, Config, Introspect, OfflinePolicy, Problem, SigningAlgorithm, TokenFormat};
 
 #[derive(Debug, Args)]
 pub struct Settings {
@@ -51,9 +51,19 @@ pub struct Settings {
     /// Life of its access tokens, such as 5m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     access_lifetime: Option<Duration>,
+    /// As a resource server: the source of a person is asked again when the last look is older than this, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    identity_max_age: Option<Duration>,
+    /// While a source is unreachable, a refresh grants the last good groups until this long after the last look, such as 4h
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    offline_grace: Option<Duration>,
+    /// Longest life of an access token that is granted so; 5m unless said
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "offline_grace")]
+    offline_access_lifetime: Option<Duration>,
     /// Read the settings from a TOML file with the keys of [[client]] instead
     #[arg(long, value_name = "FILE", conflicts_with_all = ["grants", "roles", "scopes", "public", "auth_method", "role_ceiling", "sources",
-        "audiences", "resources", "introspect", "token_format", "signing_algorithm", "jwt_claims", "access_lifetime"])]
+        "audiences", "resources", "introspect", "token_format", "signing_algorithm", "jwt_claims", "access_lifetime", "identity_max_age", "offline_grace",
+        "offline_access_lifetime"])]
     from: Option<PathBuf>,
 }
 
@@ -108,6 +118,11 @@ impl Settings {
             signing_algorithm: self.signing_algorithm.map(Into::into),
             jwt_claims: self.jwt_claims,
             access_lifetime: self.access_lifetime,
+            identity_max_age: self.identity_max_age,
+            offline_policy: self.offline_grace.map(|grace| OfflinePolicy {
+                grace,
+                access_lifetime: self.offline_access_lifetime.unwrap_or_else(OfflinePolicy::usual_access_lifetime),
+            }),
         }
     }
 }

@@ -42,6 +42,32 @@ pub struct Client {
     pub jwt_claims: Vec<String>,
     #[serde(deserialize_with = "super::duration::optional", serialize_with = "write_duration")]
     pub access_lifetime: Option<Duration>,
+    /// As a resource server: an introspection answer about a person rests on a look at their source that is at most this old; past it
+    /// the source is asked again first. Without it any age will do.
+    #[serde(deserialize_with = "super::duration::optional", serialize_with = "write_duration")]
+    pub identity_max_age: Option<Duration>,
+    /// What a refresh through this client grants while the person's source cannot be reached. Without it nothing: the answer is 503.
+    pub offline_policy: Option<OfflinePolicy>,
+}
+
+/// `offline_policy` of a client: while every server of a person's source is known to be unreachable, a refresh grants the roles of the
+/// last good groups, never a privileged one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfflinePolicy {
+    /// How long after the last successful look at the source. Nothing that is granted offline outlives it.
+    #[serde(with = "super::duration")]
+    pub grace: Duration,
+    /// Longest life of an access token that is granted offline; default 5m.
+    #[serde(with = "super::duration", default = "OfflinePolicy::usual_access_lifetime")]
+    pub access_lifetime: Duration,
+}
+
+impl OfflinePolicy {
+    /// `access_lifetime` where none is named.
+    pub fn usual_access_lifetime() -> Duration {
+        Duration::from_secs(300)
+    }
 }
 
 impl Client {
@@ -99,11 +125,20 @@ mod tests {
     #[test]
     fn what_is_stored_reads_back_and_members_of_a_newer_version_are_passed_over() {
         let lifetime = Some(Duration::from_secs(300));
-        let client = Client { id: "a".to_owned(), roles: vec!["r".to_owned()], access_lifetime: lifetime, ..Client::default() };
+        let offline = Some(OfflinePolicy { grace: Duration::from_secs(4 * 3600), access_lifetime: Duration::from_secs(90) });
+        let client = Client {
+            id: "a".to_owned(),
+            roles: vec!["r".to_owned()],
+            access_lifetime: lifetime,
+            identity_max_age: lifetime,
+            offline_policy: offline.clone(),
+            ..Client::default()
+        };
         let mut stored = serde_json::to_value(&client).unwrap();
         stored["of_tomorrow"] = true.into();
         let read = Client::from_stored(&stored.to_string()).unwrap();
         assert_eq!((read.id.as_str(), read.roles.len(), read.access_lifetime), ("a", 1, lifetime));
+        assert_eq!((read.identity_max_age, read.offline_policy), (lifetime, offline));
         stored["auth_method"] = "of_tomorrow".into();
         assert!(Client::from_stored(&stored.to_string()).is_err(), "a value that it does not know may be a limit");
         assert!(Client::from_stored("{}").is_ok_and(|client| client.access_lifetime.is_none()));

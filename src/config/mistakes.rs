@@ -189,6 +189,22 @@ fn each_mistake_in_a_file_has_its_line_and_mend() {
             "c.toml:4:11: client[0].grants[0]: unknown grant type pasword; the known ones are client_credentials, password, refresh_token, urn:ietf:params:oauth:grant-type:token-exchange",
         ),
         (
+            &format!("{public}identity_max_age = \"5m\""),
+            "c.toml:4:1: client[0].identity_max_age: this is for a resource server that introspects, which a public client may not (RFC 7662 section 2.1)",
+        ),
+        (
+            &format!("{public}grants = [\"refresh_token\"]\noffline_policy = {{ grace = \"1y\" }}"),
+            "c.toml:5:20: client[0].offline_policy.grace: 1year is not between 1s and 30days",
+        ),
+        (
+            &format!("{public}access_lifetime = \"1m\"\ngrants = [\"refresh_token\"]\noffline_policy = {{ grace = \"4h\" }}"),
+            "c.toml:6:1: client[0].offline_policy.access_lifetime: 5m is not between 1s and 1m",
+        ),
+        (
+            &format!("{public}offline_policy = {{ grace = \"4h\" }}"),
+            "c.toml:4:1: client[0].offline_policy: this is about refreshing, and grants has no refresh_token; add it, or leave the policy out",
+        ),
+        (
             &format!("{public}grants = [\"client_credentials\"]"),
             "c.toml:4:11: client[0].grants[0]: a public client has no credentials of its own (RFC 6749 section 4.4)",
         ),

@@ -50,6 +50,8 @@ const EXAMPLES: &[&str] = &[
     "client.signing_algorithm",
     "client.jwt_claims",
     "client.access_lifetime",
+    "client.identity_max_age",
+    "client.offline_policy",
     "source.urls",
     "source.tls",
     "source.ca_file",
@@ -154,6 +156,7 @@ fn every_key_of_every_section_is_in_it() {
     look("mapping.expect", fields::<Expect>());
     look("scope.reports", fields::<ScopeSettings>());
     look("client", fields::<Client>());
+    look("client.offline_policy", fields::<OfflinePolicy>());
     look("dialect", fields::<Dialects>());
     look("dialect.croit", fields::<Croit>());
     look("accounts", fields::<Accounts>());

@@ -17,6 +17,9 @@ fn administers(role: &str) -> bool {
     role.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }
 
+/// Bounds of `offline_policy.grace` and `identity_max_age`.
+const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
+
 /// An access token lives no longer than this, whatever is configured.
 pub const LONGEST_ACCESS_LIFETIME: Duration = Duration::from_secs(86_400);
 
@@ -99,5 +102,27 @@ pub fn check(client: &Client) -> Vec<Problem> {
     }
     let lifetime = client.access_lifetime.and_then(|l| between("access_lifetime", l, Duration::from_secs(1), LONGEST_ACCESS_LIFETIME));
     problems.extend(lifetime);
+    ages(client, &mut problems);
     problems
+}
+
+/// How old what is known about a person may be.
+fn ages(client: &Client, problems: &mut Vec<Problem>) {
+    const SECOND: Duration = Duration::from_secs(1);
+    if let Some(age) = client.identity_max_age {
+        problems.extend(between("identity_max_age", age, SECOND, LONGEST_AGE));
+        if client.public {
+            let reason = "this is for a resource server that introspects, which a public client may not (RFC 7662 section 2.1)";
+            problems.push(Problem::new("identity_max_age", reason));
+        }
+    }
+    if let Some(policy) = &client.offline_policy {
+        let longest = client.access_lifetime.unwrap_or(LONGEST_ACCESS_LIFETIME);
+        problems.extend(between("offline_policy.grace", policy.grace, SECOND, LONGEST_AGE));
+        problems.extend(between("offline_policy.access_lifetime", policy.access_lifetime, SECOND, longest));
+        if !client.grants.iter().any(|grant| grant == GrantType::RefreshToken.as_str()) {
+            let reason = "this is about refreshing, and grants has no refresh_token; add it, or leave the policy out";
+            problems.push(Problem::new("offline_policy", reason));
+        }
+    }
 }

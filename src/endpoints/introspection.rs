@@ -23,7 +23,7 @@ async fn answer(request: &Request) -> Result<Answer, OAuth2Error> {
     let token = form.require("token")?;
     let live = inspect::live(&request.app, token).await?.filter(|claims| inspect::may_see(&caller.client, claims));
     let introspection = match live {
-        Some(claims) => inspect::introspection(&request.app, claims).await?,
+        Some(claims) => inspect::introspection(&request.app, &caller.client, claims).await?,
         None => None,
     };
     crate::metrics::introspected(introspection.is_some());

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::recheck;
 use super::sign_in::GrantRecord;
 use crate::app::App;
 use crate::clients::Client;
 use crate::config::Introspect;
 use crate::oauth2::OAuth2Error;
+use crate::roles::is_privileged;
 use crate::storage::grants;
 use crate::tokens::AccessClaims;
 use crate::tokens::access::{self, Opened};
@@ -63,11 +65,21 @@ pub struct Introspection {
     claims: AccessClaims,
 }
 
-/// Describes a live token; None if the grant that would say more is gone.
-pub async fn introspection(app: &App, claims: AccessClaims) -> Result<Option<Introspection>, OAuth2Error> {
+/// Describes a live token to `caller`; None if the grant that would say more is gone, or if the person turns out to be when the
+/// caller bounds the age of that.
+pub async fn introspection(app: &Arc<App>, caller: &Client, mut claims: AccessClaims) -> Result<Option<Introspection>, OAuth2Error> {
+    let mut longest = CACHE_FOR;
+    if let Some(max_age) = caller.settings.identity_max_age
+        && let Some(grant) = claims.grant_id.clone()
+    {
+        let max_age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+        let bounded = Box::pin(recheck::bound(app, &mut claims, &grant, max_age)).await?;
+        let Some(left) = bounded else { return Ok(None) };
+        longest = longest.min(left);
+    }
     let Some(mut claims) = complete(app, claims).await? else { return Ok(None) };
     claims.iss = None;
-    let cache_for = (claims.exp - app.clock.now()).clamp(0, CACHE_FOR);
+    let cache_for = (claims.exp - app.clock.now()).clamp(0, longest);
     Ok(Some(Introspection { active: true, token_type: "Bearer", iss: app.issuer.clone(), cache_for, claims }))
 }
 
@@ -81,7 +93,8 @@ pub async fn complete(app: &App, mut claims: AccessClaims) -> Result<Option<Acce
         Some(id) if claims.roles.is_none() || claims.username.is_none() => {
             let Some(row) = Box::pin(app.storage.read(move |c| grants::find(c, id.as_str()))).await? else { return Ok(None) };
             let record: GrantRecord = serde_json::from_str(&row.record).unwrap_or_default();
-            claims.roles.get_or_insert(record.roles);
+            let stale = claims.groups_stale == Some(true);
+            claims.roles.get_or_insert_with(|| record.roles.into_iter().filter(|role| !(stale && is_privileged(role))).collect());
             claims.username.get_or_insert(record.username);
         }
         Some(_) => {}

@@ -26,6 +26,8 @@ pub struct Person {
     pub auth_time: i64,
     pub amr: Vec<String>,
     pub identity_checked_at: i64,
+    /// Set where the source could not be asked and the groups are the last good ones: the token then lives at most this many seconds.
+    pub stale_for: Option<i64>,
 }
 
 /// A new access token.
@@ -75,7 +77,11 @@ pub fn access_token(
     let form = Form { format, algorithm: settings.signing_algorithm.unwrap_or(app.config.tokens.signing_algorithm) };
     let opaque = format == crate::config::TokenFormat::Opaque;
     let shows = |claim: &str| opaque || settings.jwt_claims.iter().any(|name| name == claim);
-    let expires_in = access_lifetime(app, client);
+    let at_most = match &subject {
+        Subject::Person(person) => person.stale_for,
+        Subject::Client => None,
+    };
+    let expires_in = at_most.unwrap_or(i64::MAX).min(access_lifetime(app, client));
     let mut claims = AccessClaims {
         iss: (!opaque).then(|| app.issuer.to_string()),
         sub: client.id.to_string(),
@@ -94,6 +100,7 @@ pub fn access_token(
         auth_time: None,
         amr: Vec::new(),
         identity_checked_at: None,
+        groups_stale: None,
         cnf: None,
     };
     if let Subject::Person(person) = subject {
@@ -105,6 +112,7 @@ pub fn access_token(
         claims.auth_time = Some(person.auth_time);
         claims.amr = person.amr.clone();
         claims.identity_checked_at = Some(person.identity_checked_at);
+        claims.groups_stale = person.stale_for.map(|_| true);
     }
     let token = access::mint(&app.keys.ring(), form, &claims, now)?;
     Ok(Minted { token, expires_in })

@@ -4,10 +4,10 @@
 use super::attempt::{of_caller, unavailable};
 use super::issue::{self, Person, Subject};
 use super::sign_in::{self, GrantRecord, SignedIn};
-use super::{Asked, Caller, Issued, inspect};
+use super::{Asked, Caller, Issued, inspect, offline};
 use crate::app::App;
 use crate::audit::{Event, Record};
-use crate::identity::{Authentication, Identity};
+use crate::identity::Authentication;
 use crate::oauth2::{ErrorCode, FamilyId, OAuth2Error, Scope, Secret, TokenResponse};
 use crate::storage::accounts::AccountRow;
 use crate::storage::causes::{self, Cause};
@@ -47,23 +47,15 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
 
     family_scope.retain(|token| caller.client.scopes.contains(token));
 
-    let identity = match recheck(app, &held).await? {
-        Ok(identity) => identity,
+    let standing = match held.standing(app, caller, asked.now).await? {
+        Ok(standing) => standing,
         Err(reason) => return Err(held.end(app, caller, &reason, asked.now).await),
     };
-    let (evaluation, roles) = match sign_in::map(app, caller, &identity, asked.now) {
-        Ok(mapped) => mapped,
-        Err(error) if error.code == ErrorCode::InvalidGrant => {
-            return Err(held.end(app, caller, "denied_by_mapping", asked.now).await);
-        }
-        Err(error) => return Err(error),
-    };
+    let Standing { record, stale_for, .. } = &standing;
+    let roles = record.roles.clone();
     let scope = sign_in::scope_for(app, asked.scope, &family_scope, &roles);
 
     let tokens = &app.config.tokens;
-    let mut record = GrantRecord::of(&identity, &evaluation, &roles, &held.account.username);
-    let before: GrantRecord = serde_json::from_str(&held.grant.record).unwrap_or_default();
-    (record.amr, record.upstream_session, record.upstream_token) = (before.amr, before.upstream_session, before.upstream_token);
     let person = Person {
         account: held.account.id.as_str().into(),
         grant: held.grant.id.as_str().into(),
@@ -72,7 +64,8 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
         groups: record.groups.clone(),
         auth_time: held.grant.auth_time,
         amr: record.amr.clone(),
-        identity_checked_at: asked.now,
+        identity_checked_at: if stale_for.is_some() { held.grant.identity_checked_at } else { asked.now },
+        stale_for: *stale_for,
     };
     let audience = if asked.retarget { asked.audience } else { held.audience(app, caller)? };
     // Before the rotation: a token that cannot be made must not cost the caller the refresh token.
@@ -83,17 +76,23 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
         grant: held.grant.clone(),
         causes: record.causes(&held.grant.source),
         rv: asked.rv,
-        record: serde_json::to_string(&record).map_err(|reason| StorageError::Invalid(reason.to_string()))?,
+        record: serde_json::to_string(record).map_err(|reason| StorageError::Invalid(reason.to_string()))?,
         idle_expires_at: asked.now + tokens.refresh_idle.as_secs() as i64,
         grant_expires_at: held.family.expires_at + issue::access_lifetime(app, &caller.client) + CLOCK_MARGIN,
         grace,
         repeated: refresh_audit(caller, &held, Event::RefreshRepeated, asked.now),
         replayed: refused_audit(caller, &held, Event::RefreshReplayed, "replayed", asked.now),
-        refreshed: refresh_audit(caller, &held, Event::Refreshed, asked.now),
+        stale: stale_for.is_some(),
+        refreshed: match stale_for {
+            None => refresh_audit(caller, &held, Event::Refreshed, asked.now),
+            Some(_) => refresh_audit(caller, &held, Event::RefreshedOffline, asked.now)
+                .detail(serde_json::json!({ "identity_checked_at": held.grant.identity_checked_at, "roles": roles })),
+        },
         now: asked.now,
     };
     let generation = match app.storage.write(move |tx| rotation.write(tx)).await? {
         Rotated::To(generation) => generation,
+        Rotated::Outdated => return Err(OAuth2Error::unavailable("the identity source has just come back; nothing was decided")),
         Rotated::Refused(reason) => {
             app.catch_up().await?;
             crate::metrics::sign_in_refused(reason);
@@ -113,7 +112,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
     let signed_in = SignedIn {
         account_number: held.account.number,
         username: held.account.username,
-        password_never_changed: identity.password_never_changed,
+        password_never_changed: standing.password_never_changed,
     };
     Ok(Issued { response, person: Some(signed_in), roles })
 }
@@ -142,6 +141,14 @@ struct Held {
     account: AccountRow,
     /// The highest revocation that matches, if any.
     revoked_by: Option<i64>,
+}
+
+/// How the person stands now, or stood when their source could last be asked.
+struct Standing {
+    record: GrantRecord,
+    /// Set where the source was not asked: the longest life of an access token, in seconds.
+    stale_for: Option<i64>,
+    password_never_changed: bool,
 }
 
 enum Judgement {
@@ -186,6 +193,28 @@ impl Held {
         issue::audience(app, &caller.client, stored)
     }
 
+    /// Asks the source again. The inner error is the reason why the person may no longer.
+    async fn standing(&self, app: &App, caller: &Caller, now: i64) -> Result<Result<Standing, String>, OAuth2Error> {
+        let before: GrantRecord = serde_json::from_str(&self.grant.record).unwrap_or_default();
+        let Some(named) = app.sources.find(&self.grant.source) else { return Ok(Err("source_removed".to_owned())) };
+        let identity = match named.recheck(&before.subject).await {
+            Authentication::Authenticated(identity) => identity,
+            Authentication::Refused(refusal) => return Ok(Err(refusal.reason.as_str().to_owned())),
+            Authentication::Unavailable(outage) => {
+                let stale = offline::stale(app, caller, &self.grant, &self.family, now).ok_or_else(|| unavailable(outage))?;
+                return Ok(Ok(Standing { record: stale.record, stale_for: Some(stale.lifetime), password_never_changed: false }));
+            }
+        };
+        match sign_in::map(app, caller, &identity, now) {
+            Ok((evaluation, roles)) => {
+                let record = GrantRecord::of(&identity, &evaluation, &roles, &self.account.username).with_upstream_of(&before);
+                Ok(Ok(Standing { record, stale_for: None, password_never_changed: identity.password_never_changed }))
+            }
+            Err(error) if error.code == ErrorCode::InvalidGrant => Ok(Err("denied_by_mapping".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Gone, disabled or denied at the source: the family and everything issued with it ends.
     async fn end(&self, app: &App, caller: &Caller, reason: &str, now: i64) -> OAuth2Error {
         let audit = refused_audit(caller, self, Event::RefreshRefused, reason, now);
@@ -198,7 +227,7 @@ impl Held {
 }
 
 /// What a revocation could match to kill this grant.
-fn kill_switches(grant: &GrantRow) -> [(&str, &str); 5] {
+pub(super) fn kill_switches(grant: &GrantRow) -> [(&str, &str); 5] {
     [
         (Kind::All.as_str(), ""),
         (Kind::Grant.as_str(), &grant.id),
@@ -206,17 +235,6 @@ fn kill_switches(grant: &GrantRow) -> [(&str, &str); 5] {
         (Kind::Client.as_str(), &grant.client_id),
         (Kind::Source.as_str(), &grant.source),
     ]
-}
-
-/// Asks the source again. The inner error is the reason why the person may no longer.
-async fn recheck(app: &App, held: &Held) -> Result<Result<Identity, String>, OAuth2Error> {
-    let record: GrantRecord = serde_json::from_str(&held.grant.record).unwrap_or_default();
-    let Some(named) = app.sources.find(&held.grant.source) else { return Ok(Err("source_removed".to_owned())) };
-    match named.recheck(&record.subject).await {
-        Authentication::Authenticated(identity) => Ok(Ok(*identity)),
-        Authentication::Refused(refusal) => Ok(Err(refusal.reason.as_str().to_owned())),
-        Authentication::Unavailable(outage) => Err(unavailable(outage)),
-    }
 }
 
 fn refresh_audit(caller: &Caller, held: &Held, event: Event, now: i64) -> Record {
@@ -240,6 +258,8 @@ struct Rotation {
     idle_expires_at: i64,
     grant_expires_at: i64,
     grace: i64,
+    /// Without a look at the source: what is known about the person grows no younger.
+    stale: bool,
     refreshed: Record,
     repeated: Record,
     replayed: Record,
@@ -249,6 +269,8 @@ struct Rotation {
 enum Rotated {
     /// The generation of the refresh token to hand out.
     To(i64),
+    /// The source was asked by somebody else meanwhile: what was recorded is no longer the last that is known.
+    Outdated,
     Refused(&'static str),
 }
 
@@ -260,8 +282,14 @@ impl Rotation {
         if feed::latest_matching(tx, &kill_switches(&self.grant))?.is_some_and(|n| n > self.grant.rv) {
             return Ok(Rotated::Refused("revoked"));
         }
-        let checked_at = self.now;
-        grants::update_checked(tx, &self.grant.id, &self.record, &rests_on, self.grant.rv, checked_at, self.grant_expires_at)?;
+        if self.stale {
+            if !grants::update_stale(tx, &self.grant.id, &self.record, &rests_on, self.grant.identity_checked_at, self.now)? {
+                return Ok(Rotated::Outdated);
+            }
+        } else {
+            let checked_at = self.now;
+            grants::update_checked(tx, &self.grant.id, &self.record, &rests_on, self.grant.rv, checked_at, self.grant_expires_at)?;
+        }
         if grants::advance(tx, family, self.claims.generation, self.now, self.idle_expires_at)? {
             audit::insert(tx, &self.refreshed)?;
             return Ok(Rotated::To(self.claims.generation + 1));

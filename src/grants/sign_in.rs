@@ -19,7 +19,11 @@ use crate::roles::{Evaluation, EvaluationError};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GrantRecord {
     pub username: String,
+    /// What introspection tells where the token does not: the roles of the sign-in or the last refresh that the person still has.
     pub roles: Vec<String>,
+    /// The roles of the sign-in or the last refresh, where a look at the source since then found fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Vec<String>>,
     /// All groups of the person, as names.
     pub groups: Vec<String>,
     /// The rules that gave the roles.
@@ -41,6 +45,7 @@ impl GrantRecord {
         GrantRecord {
             username: username.to_owned(),
             roles: roles.to_vec(),
+            granted: None,
             groups: identity.group_names(),
             rules: evaluation.rule_ids(),
             because_of: evaluation.group_dns(),
@@ -50,6 +55,36 @@ impl GrantRecord {
             upstream_session: upstream.and_then(|u| u.session.clone()),
             upstream_token: upstream.map(|u| u.token_id.clone()),
         }
+    }
+
+    /// What a look between two refreshes found, for a grant of which `before` was known: nothing is issued because of it. So roles only
+    /// go, or come back, and what was issued rests on what it rested on.
+    pub fn since(mut self, before: &GrantRecord) -> GrantRecord {
+        let granted = before.granted.as_ref().unwrap_or(&before.roles);
+        let still: Vec<String> = granted.iter().filter(|role| self.roles.contains(role)).cloned().collect();
+        self.granted = (still.len() < granted.len()).then(|| granted.clone());
+        self.roles = still;
+        self.rules.clone_from(&before.rules);
+        self.because_of.clone_from(&before.because_of);
+        self.with_upstream_of(before)
+    }
+
+    /// How the person signed in, which a later look does not tell.
+    pub fn with_upstream_of(mut self, before: &GrantRecord) -> GrantRecord {
+        self.amr.clone_from(&before.amr);
+        self.upstream_session.clone_from(&before.upstream_session);
+        self.upstream_token.clone_from(&before.upstream_token);
+        self
+    }
+
+    /// Tokens that were issued because of the rules and groups of `before` are alive: a revocation by one of those must find them.
+    pub fn with_causes_of(mut self, before: &GrantRecord) -> GrantRecord {
+        for (now, then) in [(&mut self.rules, &before.rules), (&mut self.because_of, &before.because_of)] {
+            now.extend(then.iter().cloned());
+            now.sort();
+            now.dedup();
+        }
+        self
     }
 }
 
@@ -132,6 +167,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         auth_time: identity.auth_time,
         amr: identity.amr.clone(),
         identity_checked_at: asked.now,
+        stale_for: None,
     };
     mint(&person)?;
 
@@ -197,4 +233,24 @@ pub fn mapping_detail(evaluation: &Evaluation) -> serde_json::Value {
         }
     }
     detail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(roles: &[&str], rules: &[&str]) -> GrantRecord {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        GrantRecord { roles: texts(roles), rules: texts(rules), ..GrantRecord::default() }
+    }
+
+    #[test]
+    fn between_refreshes_roles_go_and_come_back_and_never_grow() {
+        let signed_in = GrantRecord { amr: vec!["pwd".to_owned()], ..record(&["builder", "user"], &["builders"]) };
+        let fewer = record(&["promoted", "user"], &["promotion"]).since(&signed_in);
+        assert_eq!(fewer.roles, ["user"]);
+        assert_eq!((&fewer.rules, &fewer.amr), (&signed_in.rules, &signed_in.amr), "what was issued rests on what it rested on");
+        let back = record(&["builder", "user"], &["builders"]).since(&fewer);
+        assert_eq!(back, signed_in);
+    }
 }

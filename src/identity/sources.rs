@@ -128,6 +128,16 @@ impl Named {
         }
     }
 
+    /// Whether the source is known to be unreachable: every server of it failed lately, and none is tried at the moment. Only then may
+    /// a refresh do without it. A provider is never cut off in this sense: what is recorded of its tokens does not tell all claims
+    /// that rules look at. Our own accounts are in the database, without which nothing is granted.
+    pub fn is_cut_off(&self) -> bool {
+        match &self.source {
+            Source::Local(_) | Source::Oidc(_) => false,
+            Source::Ldap(ldap) => ldap.is_cut_off(),
+        }
+    }
+
     /// What the source knows about `login`, without a password: for `countersign explain`.
     pub async fn lookup(&self, login: &str) -> Authentication {
         match &self.source {

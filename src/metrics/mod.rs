@@ -21,6 +21,7 @@ const INTROSPECTIONS: &str = "countersign_introspections_total";
 const SIGN_INS: &str = "countersign_sign_ins_total";
 const REFUSALS: &str = "countersign_refusals_total";
 const SIGN_IN_REFUSALS: &str = "countersign_sign_in_refusals_total";
+const RECHECKS: &str = "countersign_rechecks_total";
 const AUDIT_LOST: &str = "countersign_audit_records_lost_total";
 const AUDIT_SINK_RECORDS: &str = "countersign_audit_sink_records_total";
 const AUDIT_SINK_FAILURES: &str = "countersign_audit_sink_failures_total";
@@ -107,6 +108,10 @@ fn describe() {
     );
     describe_counter!(REFUSALS, "Requests refused, by the OAuth error code of the answer.");
     describe_counter!(SIGN_IN_REFUSALS, "Sign-ins and refreshes of people refused, by reason.");
+    describe_counter!(
+        RECHECKS,
+        "Looks at a source for resource servers with identity_max_age, by source and outcome: ok, over, unavailable."
+    );
     describe_counter!(AUDIT_LOST, "Records of refusals that the database did not take in time.");
     describe_counter!(AUDIT_SINK_RECORDS, "Audit records that this node handed to a sink.");
     describe_counter!(AUDIT_SINK_FAILURES, "Attempts to hand audit records to a sink that failed; the records wait in the database.");
@@ -194,6 +199,13 @@ pub fn signed_in(source: &str, outcome: SignIn) {
 pub fn sign_in_refused(reason: &'static str) {
     if HOT.get().is_some() {
         counter!(SIGN_IN_REFUSALS, "reason" => reason).increment(1);
+    }
+}
+
+/// A source was asked about a person for a resource server; `outcome` is ok, over or unavailable.
+pub fn rechecked(source: &str, outcome: &'static str) {
+    if HOT.get().is_some() {
+        counter!(RECHECKS, "source" => source.to_owned(), "outcome" => outcome).increment(1);
     }
 }
 

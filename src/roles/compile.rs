@@ -111,7 +111,7 @@ impl<'a> Compiler<'a> {
             self.problem(format!("{path}.allow_roles"), "is for roles made of captures (${name}), and there is none; remove it");
         }
         let allow = self.patterns(&format!("{path}.allow_roles"), &rule.allow_roles);
-        Some(Rule { id: rule.id.clone(), source: rule.source.clone(), matcher: matcher?, roles, allow })
+        Some(Rule { id: rule.id.clone(), source: rule.source.clone(), matcher: matcher?, roles, allow, privileged: rule.privileged })
     }
 
     fn template(&mut self, path: &str, template: &Template, matcher: Option<&Matcher>, privileged: bool) {

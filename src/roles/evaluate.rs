@@ -33,6 +33,15 @@ impl Rules {
         self.judge(source, &person, assigned, ceiling)
     }
 
+    /// The roles for groups that were complete once, of a source that cannot be asked now: rules with `privileged = true` give nothing,
+    /// and no role that administers Countersign comes of any other.
+    pub fn evaluate_stale(&self, source: &str, facts: &Facts, ceiling: Option<&[String]>) -> Result<Evaluation, EvaluationError> {
+        let ordinary = self.rules.iter().filter(|rule| !rule.privileged).cloned().collect();
+        let mut evaluation = Rules { rules: ordinary, ..self.clone() }.evaluate_under(source, facts, &[], ceiling)?;
+        evaluation.roles.retain(|granted| !is_privileged(&granted.role));
+        Ok(evaluation)
+    }
+
     /// The same as [`Rules::evaluate`], and what nearly matched. Slower: for people who ask why, not for sign-ins.
     pub fn explain(&self, source: &str, facts: &Facts, assigned: &[String]) -> Result<Evaluation, EvaluationError> {
         let person = self.person(source, facts)?;

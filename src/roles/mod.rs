@@ -56,6 +56,7 @@ struct Rule {
     matcher: Matcher,
     roles: Vec<Template>,
     allow: Vec<Pattern>,
+    privileged: bool,
 }
 
 #[derive(Clone, Debug)]

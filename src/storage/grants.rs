@@ -127,6 +127,32 @@ pub fn update_checked(
     Ok(there)
 }
 
+/// Writes what a look between two refreshes found, unless a newer one did; false then, or if the grant is gone. Neither `rv` nor the
+/// end of the grant moves: what was revoked stays so.
+pub fn update_rechecked(tx: &mut Connection, id: &str, record: &str, identity_checked_at: i64) -> Result<bool, StorageError> {
+    let not_newer = grants::table.find(id).filter(grants::identity_checked_at.le(identity_checked_at));
+    let set = (grants::record.eq(record), grants::identity_checked_at.eq(identity_checked_at));
+    Ok(diesel::update(not_newer).set(set).execute(tx)? > 0)
+}
+
+/// Writes the roles of a refresh without a look at the source; false if somebody looked after `identity_checked_at`, whose record
+/// then stands, or if the grant is gone.
+pub fn update_stale(
+    tx: &mut Connection,
+    id: &str,
+    record: &str,
+    rests_on: &Admitted,
+    identity_checked_at: i64,
+    now: i64,
+) -> Result<bool, StorageError> {
+    let same = grants::table.find(id).filter(grants::identity_checked_at.eq(identity_checked_at));
+    let there = diesel::update(same).set(grants::record.eq(record)).execute(tx)? > 0;
+    if there {
+        causes::replace(tx, id, rests_on, now)?;
+    }
+    Ok(there)
+}
+
 /// Adds a family. [`StorageError::Conflict`] if its id is taken.
 pub fn insert_family(tx: &mut Connection, row: &FamilyRow) -> Result<(), StorageError> {
     match execute_on_either!(tx, diesel::insert_into(refresh_families::table).values(row).on_conflict_do_nothing())? {
@@ -161,4 +187,10 @@ pub fn kill_all_families(tx: &mut Connection) -> Result<usize, StorageError> {
 pub fn kill_family(tx: &mut Connection, id: &str) -> Result<bool, StorageError> {
     let alive = refresh_families::table.find(id).filter(refresh_families::dead.eq(false));
     Ok(diesel::update(alive).set(refresh_families::dead.eq(true)).execute(tx)? > 0)
+}
+
+/// Kills every family of a grant; answers how many were alive.
+pub fn kill_families_of(tx: &mut Connection, grant_id: &str) -> Result<usize, StorageError> {
+    let alive = refresh_families::table.filter(refresh_families::grant_id.eq(grant_id)).filter(refresh_families::dead.eq(false));
+    Ok(diesel::update(alive).set(refresh_families::dead.eq(true)).execute(tx)?)
 }

@@ -41,6 +41,9 @@ pub struct AccessClaims {
     /// When the source last confirmed the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_checked_at: Option<i64>,
+    /// True where the source could not be asked when the token was issued, and the groups are those of `identity_checked_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_stale: Option<bool>,
     /// Reserved for sender constraint (RFC 7800).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cnf: Option<serde_json::Value>,

@@ -45,3 +45,11 @@ fn literal_roles_are_published_without_them() {
     assert_eq!(of("operators"), Some("extra".to_owned()));
     assert_eq!(published.len(), 2);
 }
+
+#[test]
+fn groups_that_are_stale_give_none_of_them() {
+    let rules = rules(PRIVILEGED);
+    let stale = |names: &[&str]| rules.evaluate_stale("corp-ad", &groups(names), None).unwrap().role_names();
+    assert_eq!(stale(&["cn=Operators,dc=lab"]), ["extra"], "a privileged rule gives nothing, not even an ordinary role");
+    assert!(stale(&[]).is_empty());
+}

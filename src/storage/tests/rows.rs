@@ -105,11 +105,18 @@ on_both! {
             assert!(grants::update_checked(tx, "g1", "{\"x\":1}", &rests_on, 4, 20, 90)?);
             let found = grants::find(tx, "g1")?.unwrap();
             assert_eq!((found.rv, found.identity_checked_at, found.expires_at), (4, 20, 90));
+            // A look between two refreshes moves neither `rv` nor the end, and an older one changes nothing.
+            assert!(grants::update_rechecked(tx, "g1", "{\"y\":1}", 25)? && !grants::update_rechecked(tx, "g1", "{}", 24)?);
+            assert!(grants::update_stale(tx, "g1", "{\"z\":1}", &rests_on, 25, 26)?);
+            assert!(!grants::update_stale(tx, "g1", "{}", &rests_on, 20, 26)?);
+            let found = grants::find(tx, "g1")?.unwrap();
+            assert_eq!((found.record.as_str(), found.rv, found.identity_checked_at, found.expires_at), ("{\"z\":1}", 4, 25, 90));
             grants::insert_family(tx, &family("f1", "g1", 100, 100))?;
             grants::insert_family(tx, &family("f2", "g1", 100, 100))?;
             assert!(grants::advance(tx, "f1", 1, 30, 110)? && !grants::advance(tx, "f1", 1, 31, 111)?);
             assert_eq!(grants::family(tx, "f1")?.unwrap(), FamilyRow { generation: 2, rotated_at: 30, ..family("f1", "g1", 100, 110) });
             assert!(grants::kill_family(tx, "f1")? && !grants::kill_family(tx, "f1")? && !grants::advance(tx, "f1", 2, 40, 120)?);
+            assert_eq!((grants::kill_families_of(tx, "g1")?, grants::kill_families_of(tx, "g1")?), (1, 0));
 
             let key = KeyRow {
                 kid: "k1".into(), purpose: "signing".into(), algorithm: "ES256".into(), kek: "kek".into(), sealed: "b64".into(),
