@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -25,35 +25,14 @@ const TOTAL_DEADLINE: Duration = Duration::from_secs(4);
 /// Names resolved at a time. A resolver that hangs holds its thread for longer than we wait.
 const LOOKUPS: usize = 8;
 
-/// A URL that somebody else supplied. Only [`Guarded::check`] makes one. Its Display shows neither query nor credentials.
+/// A URL that somebody else supplied. Its Display shows neither query nor credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignUrl(Url);
 
-impl fmt::Display for ForeignUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.0.origin().ascii_serialization(), self.0.path())
-    }
-}
-
-/// Cheap to clone; clones share their connections.
-#[derive(Clone, Debug)]
-pub struct Guarded {
-    http: reqwest::Client,
-    allow: Arc<[String]>,
-}
-
-impl Guarded {
-    /// `allow`: hosts, by name or address, that need not be public (`[outbound] allow`). The error says why TLS cannot be set up.
-    pub fn new(allow: &[String]) -> Result<Guarded, String> {
-        let allow: Arc<[String]> = allow.iter().map(|host| host.to_ascii_lowercase()).collect();
-        let resolver = Resolver { allow: allow.clone(), lookups: Arc::new(Semaphore::new(LOOKUPS)) };
-        let http = builder(CONNECT_DEADLINE, TOTAL_DEADLINE).dns_resolver(Arc::new(resolver)).build();
-        Ok(Guarded { http: http.map_err(|error| format!("cannot set up TLS: {}", super::causes(&error)))?, allow })
-    }
-
+impl ForeignUrl {
     /// Reads a URL. The error says what is wrong with it, as the end of a sentence about the key that holds it. What its name
-    /// resolves to is checked at each request.
-    pub fn check(&self, text: &str) -> Result<ForeignUrl, String> {
+    /// resolves to is checked at each request. `allow`: hosts, by name or address, that need not be public (`[outbound] allow`).
+    pub fn parse(text: &str, allow: &[String]) -> Result<ForeignUrl, String> {
         if text.trim() != text {
             return Err("begins or ends with a space; remove it".to_owned());
         }
@@ -65,7 +44,7 @@ impl Guarded {
             return Err("has a fragment; remove what follows the #".to_owned());
         }
         let Some(host) = url.host() else { return Err("has no host; write one such as https://app.example.com/jwks".to_owned()) };
-        let allowed = self.allow.iter().any(|allowed| *allowed == host.to_string());
+        let allowed = allow.iter().any(|allowed| allowed.eq_ignore_ascii_case(&host.to_string()));
         match url.scheme() {
             "https" => {}
             "http" if allowed && is_loopback(&host) => {}
@@ -82,10 +61,42 @@ impl Guarded {
             _ => Ok(ForeignUrl(url)),
         }
     }
+}
+
+impl fmt::Display for ForeignUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.0.origin().ascii_serialization(), self.0.path())
+    }
+}
+
+/// Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Guarded {
+    allow: Arc<[String]>,
+    /// Made by the first request: reading the system's authorities takes a while, and most servers have no client that needs it.
+    http: Arc<OnceLock<Result<reqwest::Client, String>>>,
+}
+
+impl Guarded {
+    /// `allow`: hosts, by name or address, that need not be public (`[outbound] allow`).
+    pub fn new(allow: &[String]) -> Guarded {
+        Guarded { allow: allow.iter().map(|host| host.to_ascii_lowercase()).collect(), http: Arc::default() }
+    }
+
+    /// Reads a URL: [`ForeignUrl::parse`] with the hosts that are allowed here.
+    pub fn check(&self, text: &str) -> Result<ForeignUrl, String> {
+        ForeignUrl::parse(text, &self.allow)
+    }
 
     /// GET, asking for JSON. A status other than 200 is an answer like any other, a redirect too.
     pub async fn get(&self, url: &ForeignUrl) -> Result<Fetched, OutboundError> {
-        fetch(self.http.get(url.0.clone()), url.to_string(), BODY_LIMIT).await
+        let made = self.http.get_or_init(|| {
+            let resolver = Resolver { allow: self.allow.clone(), lookups: Arc::new(Semaphore::new(LOOKUPS)) };
+            let http = builder(CONNECT_DEADLINE, TOTAL_DEADLINE).dns_resolver(Arc::new(resolver)).build();
+            http.map_err(|error| format!("cannot set up TLS: {}", super::causes(&error)))
+        });
+        let http = made.as_ref().map_err(|reason| OutboundError { address: url.to_string(), reason: reason.clone() })?;
+        fetch(http.get(url.0.clone()), url.to_string(), BODY_LIMIT).await
     }
 }
 
@@ -143,7 +154,7 @@ mod tests {
     use super::*;
 
     fn guarded(allow: &[&str]) -> Guarded {
-        Guarded::new(&allow.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap()
+        Guarded::new(&allow.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
