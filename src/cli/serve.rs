@@ -61,8 +61,10 @@ async fn serve(mut config: Config, clock: Clock) -> Result<(), CliError> {
         tokio::spawn(scrapes);
     }
     let upkeep = tokio::spawn(upkeep::keep(app.clone(), wait()));
+    let streams = app.clone();
     tokio::spawn(async move {
         stop.await;
+        streams.begin_stop();
         let _ = stopped.send(true);
     });
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod claims;
+pub mod feed_view;
 pub mod jwks;
 pub mod jwt;
 pub mod kek;

@@ -2,8 +2,10 @@
 //!
 //! A story that needs a peer asks for it; without the peer it fails and says to run `tests/run.sh`.
 
+mod assertion;
 mod certificates;
 mod database;
+mod events;
 mod http;
 mod ldap;
 mod oidc;
@@ -12,9 +14,11 @@ mod proxy;
 mod server;
 mod setup;
 
+pub use assertion::{ASSERTION_TYPE, ClientKey, KeyPage};
 pub use certificates::Certificates;
 pub use database::Database;
-pub use http::{Answer, Client};
+pub use events::Events;
+pub use http::{Answer, Client, client, form};
 pub use ldap::Ldap;
 pub use oidc::Oidc;
 pub use patience::{eventually, within_a_second};

@@ -13,6 +13,7 @@
 mod harness;
 
 mod check_finds_what_stops_serve;
+mod client_proves_itself_by_key;
 mod command_line_asks_twice;
 mod config_mistakes;
 mod confused_tokens;
@@ -24,6 +25,7 @@ mod directory_refuses;
 mod first_start_greets;
 mod groups_become_roles;
 mod house_rules;
+mod introspection_is_signed;
 mod keys_turn;
 mod leaver_loses_access;
 mod local_accounts;
@@ -36,6 +38,7 @@ mod person_signs_in_through_ldap;
 mod refresh_tokens_rotate;
 mod resource_server_validates_jwts;
 mod revocation_is_at_once;
+mod revocations_are_followed;
 mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;
