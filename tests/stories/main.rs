@@ -36,6 +36,7 @@ mod okta_rotates_its_keys;
 mod okta_token_is_exchanged;
 mod person_signs_in_through_ldap;
 mod refresh_tokens_rotate;
+mod resource_server_keeps_answers;
 mod resource_server_validates_jwts;
 mod revocation_is_at_once;
 mod revocations_are_followed;
