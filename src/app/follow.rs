@@ -5,34 +5,29 @@ use tokio::sync::watch;
 use super::App;
 use crate::oauth2::OAuth2Error;
 use crate::storage::feed;
-use crate::tokens::feed_view::{KINDS, PAGE, Page};
+use crate::tokens::feed_view::{Cursor, KINDS, PAGE, Page};
 
 impl App {
-    /// The name of the feed. Another one after a restored backup (`keys recover`), so that nobody continues with numbers that were
-    /// given twice.
-    pub fn feed_id(&self) -> &str {
-        &self.feed_id
-    }
-
-    /// The revocations after number `n` (0: all that still matter), at most a page. None: there is no such number yet, so that it is
-    /// not from this feed as it is now.
+    /// The revocations after `since` (without it all that still matter), at most a page. None: it is a cursor of another feed, or of a
+    /// number that this one has not given.
     ///
     /// Errors: 503 if this node is cut off, or the database is down.
-    pub async fn revoked_after(&self, n: i64) -> Result<Option<Page>, OAuth2Error> {
+    pub async fn revoked_after(&self, since: Option<Cursor>) -> Result<Option<Page>, OAuth2Error> {
         self.rv()?;
         let now = self.clock.now();
-        if let Some(page) = self.recent.after(n, now) {
+        if let Some(page) = self.recent.after(since.as_ref(), now) {
             return Ok(Some(page));
         }
-        let (entries, head) = self
-            .storage
-            .read(move |c| {
-                // The head first: what is committed in between is in the next page at worst.
-                let head = feed::head(c)?;
-                Ok((feed::of_kinds_after(c, &KINDS, n, now, PAGE as i64 + 1)?, head))
-            })
-            .await?;
-        Ok((n <= head).then(|| Page::of(&entries, n, head)))
+        let found = self.storage.read(move |c| {
+            // The head first: what is committed in between is in the next page at worst.
+            let (feed, head) = feed::identity(c)?;
+            if since.as_ref().is_some_and(|cursor| cursor.feed != feed || cursor.n > head) {
+                return Ok(None);
+            }
+            let n = since.map_or(0, |cursor| cursor.n);
+            Ok(Some(Page::of(feed.into(), &feed::of_kinds_after(c, &KINDS, n, now, PAGE as i64 + 1)?, head)))
+        });
+        Ok(found.await?)
     }
 
     /// Changes whenever there may be something new for those who follow the revocations.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use start::StartError;
-pub use start::{declared_clients, open_keys, refuse_taken, wire};
+pub use start::{declared_clients, load_kek, open_keys, refuse_taken, wire};
 
 use tokio::sync::watch;
 
@@ -49,7 +49,6 @@ pub struct App {
     follower: Follower,
     client_keys: RemoteKeys,
     recent: Arc<Recent>,
-    feed_id: String,
     stopping: watch::Sender<bool>,
 }
 

@@ -19,7 +19,7 @@ use crate::clients::Client;
 use crate::clock::Clock;
 use crate::grants::Caller;
 use crate::oauth2::OAuth2Error;
-use crate::tokens::feed_view::Page;
+use crate::tokens::feed_view::{Cursor, Page};
 use crate::web::Answer;
 use crate::web::peer::HangUp;
 
@@ -36,13 +36,13 @@ const UNDER_WAY: usize = 2;
 /// How long to wait before another try, where the node or the client has as many streams as it may.
 const COME_AGAIN: Duration = Duration::from_secs(30);
 
-/// Opens a stream of what comes after number `n`.
+/// Opens a stream of what comes after `since`.
 ///
-/// Errors: 410 if there is no such number, 429 past the bounds of [`crate::app::seats`], 503.
-pub async fn open(app: &Arc<App>, caller: &Caller, n: i64, hang_up: Option<HangUp>) -> Result<Answer, OAuth2Error> {
+/// Errors: 410 for a cursor that cannot be continued, 429 past the bounds of [`crate::app::seats`], 503.
+pub async fn open(app: &Arc<App>, caller: &Caller, since: Option<Cursor>, hang_up: Option<HangUp>) -> Result<Answer, OAuth2Error> {
     // Taken before the first page is read: what comes in between is news.
     let news = app.feed_news();
-    let first = app.revoked_after(n).await?.ok_or_else(gone)?;
+    let first = app.revoked_after(since).await?.ok_or_else(gone)?;
     let seat = app.seats.take(&caller.client.id).ok_or_else(|| OAuth2Error::too_many_tries(COME_AGAIN))?;
     let (pieces, mut read) = mpsc::channel(UNDER_WAY);
     let stream = Stream { app: app.clone(), client: caller.client.clone(), pieces, hang_up, _seat: seat };
@@ -99,7 +99,7 @@ impl Stream {
                 self.still_welcome(opened)?;
             }
             news.mark_unchanged();
-            page = self.app.revoked_after(page.up_to).await.ok().flatten().ok_or(Over)?;
+            page = self.app.revoked_after(Some(page.cursor())).await.ok().flatten().ok_or(Over)?;
             silent = page.entries.is_empty();
         }
     }
@@ -111,7 +111,7 @@ impl Stream {
     }
 
     fn event(&self, page: &Page) -> Result<Bytes, Over> {
-        let news = News::new(self.app.feed_id(), page);
+        let news = News::new(page);
         let json = serde_json::to_string(&news).map_err(|_| Over)?;
         Ok(format!("retry: 1000\nid: {}\nevent: revocations\ndata: {json}\n\n", news.cursor()).into())
     }

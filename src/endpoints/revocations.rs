@@ -26,9 +26,8 @@ pub(super) struct News<'a> {
 }
 
 impl<'a> News<'a> {
-    pub(super) fn new(feed: &'a str, page: &'a Page) -> News<'a> {
-        let cursor = Cursor { feed: feed.to_owned(), n: page.up_to }.to_string();
-        News { feed, cursor, entries: &page.entries, more: page.more }
+    pub(super) fn new(page: &'a Page) -> News<'a> {
+        News { feed: &page.feed, cursor: page.cursor().to_string(), entries: &page.entries, more: page.more }
     }
 
     pub(super) fn cursor(&self) -> &str {
@@ -61,18 +60,14 @@ async fn answer(request: &Request, method: &Method, query: &str, hang_up: Option
     app.rv()?;
     let streamed = accept::prefers(&request.headers, event_stream::MEDIA_TYPE);
     let since = since(request, &form, streamed)?;
-    let n = match &since {
-        None => 0,
-        Some(cursor) if cursor.feed == app.feed_id() => cursor.n,
-        Some(_) => return Err(gone()),
-    };
     if streamed {
-        return event_stream::open(app, &caller, n, hang_up).await;
+        return event_stream::open(app, &caller, since, hang_up).await;
     }
-    let page = app.revoked_after(n).await?.ok_or_else(gone)?;
-    let news = News::new(app.feed_id(), &page);
+    let asked = since.as_ref().map_or(0, |cursor| cursor.n);
+    let page = app.revoked_after(since).await?.ok_or_else(gone)?;
+    let news = News::new(&page);
     // The same question has the same answer until the head moves, but for what has expired meanwhile.
-    let etag = format!("\"{n}-{}\"", news.cursor());
+    let etag = format!("\"{asked}-{}\"", news.cursor());
     let mut answer = match method == Method::GET && reply::is_current(&request.headers, &etag) {
         true => reply::empty(StatusCode::NOT_MODIFIED),
         false => reply::to_json(&news)?,

@@ -47,6 +47,8 @@ impl Shown {
 /// Some of the revocations, in order.
 #[derive(Debug)]
 pub struct Page {
+    /// The name of the feed. Another one after `keys recover`, so that nobody continues with numbers that were given twice.
+    pub feed: Arc<str>,
     pub entries: Vec<Arc<Shown>>,
     /// Everything up to this number has been shown.
     pub up_to: i64,
@@ -55,18 +57,22 @@ pub struct Page {
 }
 
 impl Page {
-    /// The first page of `entries`, which are those after `n` of a feed whose head is `head`.
-    pub fn of(entries: &[FeedEntry], n: i64, head: i64) -> Page {
-        let shown = entries.iter().filter_map(Shown::of).map(Arc::new);
-        Page::cut(shown, n.max(head))
+    /// The first page of `entries`, which are those after some number of a feed whose head is `head`.
+    pub fn of(feed: Arc<str>, entries: &[FeedEntry], head: i64) -> Page {
+        Page::cut(feed, entries.iter().filter_map(Shown::of).map(Arc::new), head)
     }
 
-    fn cut(entries: impl Iterator<Item = Arc<Shown>>, head: i64) -> Page {
+    /// Where this page ends.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { feed: self.feed.to_string(), n: self.up_to }
+    }
+
+    fn cut(feed: Arc<str>, entries: impl Iterator<Item = Arc<Shown>>, head: i64) -> Page {
         let mut entries: Vec<_> = entries.take(PAGE + 1).collect();
         let more = entries.len() > PAGE;
         entries.truncate(PAGE);
         let last = entries.last().filter(|_| more);
-        Page { up_to: last.map_or(head, |last| last.n), entries, more }
+        Page { feed, up_to: last.map_or(head, |last| last.n), entries, more }
     }
 }
 
@@ -79,6 +85,7 @@ pub struct Recent {
 
 #[derive(Debug)]
 struct Held {
+    feed: Arc<str>,
     /// All after this number are here.
     floor: i64,
     head: i64,
@@ -87,8 +94,21 @@ struct Held {
 
 impl Recent {
     /// Nothing yet: what is up to `head` stands in the database.
-    pub fn starting_after(head: i64) -> Recent {
-        Recent { held: RwLock::new(Held { floor: head, head, entries: VecDeque::new() }), news: watch::Sender::new(head) }
+    pub fn starting_after(feed: String, head: i64) -> Recent {
+        let held = Held { feed: feed.into(), floor: head, head, entries: VecDeque::new() };
+        Recent { held: RwLock::new(held), news: watch::Sender::new(head) }
+    }
+
+    /// Whether this is the feed of that name.
+    pub fn is_of(&self, feed: &str) -> bool {
+        &*self.held.read().unwrap_or_else(PoisonError::into_inner).feed == feed
+    }
+
+    /// Another feed has taken the place of this one. What is up to `head` stands in the database.
+    pub fn begin_anew(&self, feed: String, head: i64) {
+        let anew = Held { feed: feed.into(), floor: head, head, entries: VecDeque::new() };
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = anew;
+        self.news.send_replace(head);
     }
 
     /// Takes in what the feed brought, once this node has applied it. What was purged before anybody could read it matters to
@@ -106,14 +126,15 @@ impl Recent {
         self.news.send_replace(last.n);
     }
 
-    /// The first page after `n` of what still matters at `now`; None if that is not known here.
-    pub fn after(&self, n: i64, now: i64) -> Option<Page> {
+    /// The first page after `since` of what still matters at `now`; None if that is not known here.
+    pub fn after(&self, since: Option<&Cursor>, now: i64) -> Option<Page> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        if n < held.floor || n > held.head {
+        let n = since.map_or(0, |cursor| cursor.n);
+        if n < held.floor || n > held.head || since.is_some_and(|cursor| cursor.feed != *held.feed) {
             return None;
         }
         let first = held.entries.partition_point(|entry| entry.n <= n);
-        Some(Page::cut(held.entries.iter().skip(first).filter(|entry| entry.until >= now).cloned(), held.head))
+        Some(Page::cut(held.feed.clone(), held.entries.iter().skip(first).filter(|entry| entry.until >= now).cloned(), held.head))
     }
 
     pub fn news(&self) -> watch::Receiver<i64> {
@@ -157,6 +178,10 @@ mod tests {
         FeedEntry { n, kind: kind.to_owned(), value: value.to_owned(), until: 100, at: 0 }
     }
 
+    fn at(n: i64) -> Option<Cursor> {
+        Some(Cursor { feed: "f0".to_owned(), n })
+    }
+
     fn numbers(page: &Page) -> Vec<i64> {
         page.entries.iter().map(|entry| entry.n).collect()
     }
@@ -173,28 +198,42 @@ mod tests {
 
     #[test]
     fn who_follows_closely_is_served_from_memory() {
-        let recent = Recent::starting_after(10);
-        assert!(recent.after(9, 0).is_none() && recent.after(11, 0).is_none());
-        assert_eq!(recent.after(10, 0).unwrap().up_to, 10);
+        let recent = Recent::starting_after("f0".to_owned(), 10);
+        assert!(recent.after(at(9).as_ref(), 0).is_none() && recent.after(at(11).as_ref(), 0).is_none());
+        assert_eq!(recent.after(at(10).as_ref(), 0).unwrap().up_to, 10);
         recent.take_in(&[entry(11, "jti", "a"), entry(12, "client_changed", "c"), entry(13, "sub", "b"), entry(14, "keys", "")]);
-        let page = recent.after(10, 0).unwrap();
+        let page = recent.after(at(10).as_ref(), 0).unwrap();
         assert_eq!((numbers(&page), page.up_to, page.more), (vec![11, 13], 14, false));
-        assert_eq!(numbers(&recent.after(11, 0).unwrap()), [13]);
-        assert_eq!(recent.after(14, 0).unwrap().up_to, 14);
-        assert_eq!(recent.after(10, 101).unwrap().entries.len(), 0, "what has expired");
+        assert_eq!(numbers(&recent.after(at(11).as_ref(), 0).unwrap()), [13]);
+        assert_eq!(recent.after(at(14).as_ref(), 0).unwrap().up_to, 14);
+        assert_eq!(recent.after(at(10).as_ref(), 101).unwrap().entries.len(), 0, "what has expired");
         recent.take_in(&[]);
-        assert_eq!(recent.after(14, 0).unwrap().up_to, 14);
+        assert_eq!(recent.after(at(14).as_ref(), 0).unwrap().up_to, 14);
+    }
+
+    #[test]
+    fn after_a_recovery_no_old_cursor_goes_on() {
+        let recent = Recent::starting_after("f0".to_owned(), 0);
+        recent.take_in(&[entry(1, "jti", "a")]);
+        let mut news = recent.news();
+        recent.begin_anew("f1".to_owned(), 0);
+        assert!(news.has_changed().unwrap() && recent.is_of("f1") && !recent.is_of("f0"));
+        assert!(recent.after(at(1).as_ref(), 0).is_none() && recent.after(at(0).as_ref(), 0).is_none());
+        news.mark_unchanged();
+        recent.take_in(&[entry(5, "jti", "b")]);
+        let page = recent.after(None, 0).unwrap();
+        assert_eq!((numbers(&page), page.cursor().to_string()), (vec![5], "f1.5".to_owned()));
     }
 
     #[test]
     fn pages_join_without_a_gap_and_memory_is_bounded() {
-        let recent = Recent::starting_after(0);
+        let recent = Recent::starting_after("f0".to_owned(), 0);
         let all: Vec<_> = (1..=6000).map(|n| entry(n, "jti", &n.to_string())).collect();
         recent.take_in(&all);
-        assert!(recent.after(6000 - KEPT as i64 - 1, 0).is_none());
+        assert!(recent.after(at(6000 - KEPT as i64 - 1).as_ref(), 0).is_none());
         let (mut n, mut seen) = (6000 - KEPT as i64, Vec::new());
         loop {
-            let page = recent.after(n, 0).unwrap();
+            let page = recent.after(at(n).as_ref(), 0).unwrap();
             seen.extend(numbers(&page));
             n = page.up_to;
             if !page.more {
@@ -203,9 +242,9 @@ mod tests {
             assert_eq!(page.entries.len(), PAGE);
         }
         assert_eq!(seen, (6001 - KEPT as i64..=6000).collect::<Vec<_>>());
-        let page = Page::of(&all[..=PAGE], 0, 6000);
+        let page = Page::of("f0".into(), &all[..=PAGE], 6000);
         assert_eq!((page.entries.len(), page.up_to, page.more), (PAGE, PAGE as i64, true));
-        assert_eq!(Page::of(&all[..PAGE], 0, 6000).up_to, 6000);
+        assert_eq!(Page::of("f0".into(), &all[..PAGE], 6000).up_to, 6000);
     }
 
     proptest! {

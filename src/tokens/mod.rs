@@ -6,6 +6,8 @@
 pub mod access;
 pub mod claims;
 pub mod feed_view;
+#[cfg(test)]
+mod fuzz;
 pub mod jwks;
 pub mod jwt;
 pub mod kek;

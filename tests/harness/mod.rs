@@ -4,6 +4,7 @@
 
 mod assertion;
 mod certificates;
+mod cluster;
 mod database;
 mod events;
 mod http;
@@ -16,6 +17,7 @@ mod setup;
 
 pub use assertion::{ASSERTION_TYPE, ClientKey, KeyPage};
 pub use certificates::Certificates;
+pub use cluster::{Cluster, Disk};
 pub use database::Database;
 pub use events::Events;
 pub use http::{Answer, Client, client, form};

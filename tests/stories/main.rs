@@ -9,24 +9,30 @@
 )]
 
 #[path = "../harness/mod.rs"]
-#[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
+mod audit_is_shipped;
+mod backup_is_restored;
 mod check_finds_what_stops_serve;
 mod client_proves_itself_by_key;
+mod clock_is_stepped;
 mod command_line_asks_twice;
 mod config_mistakes;
 mod confused_tokens;
 mod croit_clients_log_in;
+mod database_fails;
 mod databases_are_migrated;
 mod declared_clients_belong_to_the_file;
 mod directory_is_down;
 mod directory_refuses;
 mod first_start_greets;
+mod floods_are_held;
 mod groups_become_roles;
 mod house_rules;
 mod introspection_is_signed;
+mod key_encryption_key_changes;
 mod keys_turn;
+mod killed_under_load;
 mod leaver_loses_access;
 mod local_accounts;
 mod metrics_are_true;
@@ -44,5 +50,6 @@ mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;
 mod testing_ground;
+mod three_nodes_are_attacked;
 mod two_nodes_share_a_database;
 mod wire_errors;

@@ -209,6 +209,24 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_recovery_everybody_begins_anew() {
+    let server = Setup::new(Database::sqlite()).start().await;
+    let follower = server.client_add(&FOLLOWER).await;
+    let mut events = server.events(&follower, &[]).await;
+    let (cursor, old) = events.next().await.unwrap();
+    server.cli(&["keys", "recover"]).await.ok();
+    events.ended().await;
+    let refused = async || get(&server, &follower, Some(&cursor), &[]).await.status == 410;
+    eventually(Duration::from_secs(10), "the old cursor is of another feed", refused).await;
+    assert_eq!(server.events(&follower, &[("last-event-id", &cursor)]).await.response.status(), 410);
+    let anew = get(&server, &follower, None, &[]).await;
+    assert_ne!(anew.ok()["feed"], old["feed"]);
+    assert!(entries(&anew.json).contains(&entry("all", "")), "{}", anew.body);
+    let (_, streamed) = server.events(&follower, &[]).await.next().await.unwrap();
+    assert_eq!((&streamed["feed"], entries(&streamed)), (&anew.json["feed"], entries(&anew.json)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_are_bounded_for_each_client() {
     let server = Setup::new(Database::sqlite()).start().await;
     let (follower, other) = (server.client_add(&FOLLOWER).await, server.client_add(&FOLLOWER).await);

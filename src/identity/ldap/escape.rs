@@ -61,4 +61,17 @@ mod tests {
             prop_assert!(name.is_under(&dn::Dn::parse("ou=people,dc=lab,dc=test").unwrap()));
         }
     }
+
+    #[test]
+    fn fuzz_filters() {
+        let seeds = ["o,connor (x)*", "*)(uid=*))(|(uid=*", "a\\2a\0", "josé\\", "admin)(!(&(1=0"];
+        crate::fuzz::survives(crate::fuzz::hostile_text(&seeds), |typed| {
+            prop_assert_eq!(read_back(&format!("(uid={})", filter_value(&typed))), typed.as_bytes());
+            // Two values stay two values, whatever they hold.
+            let both = any_equals([("uid", typed.as_str()), ("mail", typed.as_str())]);
+            let PL::C(parts) = ldap3::parse_filter(&both).unwrap().into_structure().payload else { panic!("{both}") };
+            prop_assert_eq!(parts.len(), 2);
+            Ok(())
+        });
+    }
 }
