@@ -1,7 +1,10 @@
 //! The shared parts, wired once. Everything above `grants` reaches the rooms below through an [`App`]; [`start`] puts it together.
 
+mod by_key;
+mod follow;
 pub mod guard;
 pub mod recent;
+pub mod seats;
 mod start;
 
 use std::sync::Arc;
@@ -10,6 +13,10 @@ use std::time::Duration;
 pub use start::StartError;
 pub use start::{declared_clients, destinations, load_kek, open_keys, refuse_taken, wire};
 
+use tokio::sync::watch;
+
+use self::seats::Seats;
+use crate::clients::assertion::RemoteKeys;
 use crate::clients::{self, Client, Credentials, Registry};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -21,6 +28,7 @@ use crate::oauth2::OAuth2Error;
 use crate::roles::Rules;
 use crate::storage::refusals::Refusals;
 use crate::storage::{Follower, Storage};
+use crate::tokens::feed_view::Recent;
 use crate::tokens::{Keys, Revocations};
 
 /// Everything a request needs.
@@ -41,7 +49,12 @@ pub struct App {
     pub hasher: Arc<Hasher>,
     pub throttles: Throttles,
     pub refusals: Refusals,
+    /// Who follows the revocations by a stream.
+    pub seats: Seats,
     follower: Follower,
+    client_keys: RemoteKeys,
+    recent: Arc<Recent>,
+    stopping: watch::Sender<bool>,
 }
 
 /// The throttles of `[limits]`.
@@ -75,7 +88,7 @@ impl App {
 
     /// The client that the credentials prove. An unknown client or secret may be new: the node catches up once before it says no.
     ///
-    /// Errors: `invalid_client`, 503.
+    /// Errors: `invalid_client`, 503. Assertions are for [`App::authenticate_by_key`], and prove nothing here.
     pub async fn authenticate(&self, presented: &Credentials) -> Result<Arc<Client>, OAuth2Error> {
         if let Some(client) = clients::authenticate(&self.clients, presented, self.clock.now()) {
             return Ok(client);

@@ -4,8 +4,12 @@ pub mod destinations;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::guard::{self, Loss};
+use super::seats::Seats;
 use super::{App, Throttles};
+use crate::clients::assertion::RemoteKeys;
 use crate::clients::{self, Registry, declared};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, Problem, SourceKind};
@@ -17,10 +21,12 @@ use crate::identity::{Named, Source, Sources};
 use crate::limits::Throttle;
 use crate::oauth2::SourceName;
 use crate::oauth2::request::GrantType;
+use crate::outbound::Guarded;
 use crate::roles::Rules;
 use crate::storage::feed::FeedEntry;
 use crate::storage::refusals::Refusals;
 use crate::storage::{Storage, StorageError, feed, in_turn, keys, settings};
+use crate::tokens::feed_view::Recent;
 use crate::tokens::kek::Kek;
 use crate::tokens::{Keys, Revocations, TokenError, lifecycle};
 
@@ -57,23 +63,25 @@ impl App {
         guard::put_in_force(mapping, &storage, now)?;
 
         let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));
-        let (head, read) = storage.read_blocking({
+        let (feed_id, head, read) = storage.read_blocking({
             let (clients, revocations, keys) = (clients.clone(), revocations.clone(), keys.clone());
             move |c| {
-                let head = feed::head(c)?;
+                let (feed_id, head) = feed::identity(c)?;
                 revocations.apply(&feed::live(c, now)?);
                 clients.reload(c)?;
                 // Again, as of this very number: what was announced up to it will not be heard.
-                Ok((head, keys.replace(&crate::storage::keys::all(c)?, now)))
+                Ok((feed_id, head, keys.replace(&crate::storage::keys::all(c)?, now)))
             }
         })?;
         read?;
+        let recent = Arc::new(Recent::starting_after(feed_id, head));
         let mut listener = Listener {
             storage: storage.clone(),
             clients: clients.clone(),
             revocations: revocations.clone(),
             keys: keys.clone(),
             clock: clock.clone(),
+            recent: recent.clone(),
             applied: head,
         };
         let follower = storage.follow(move |entries| listener.take_in(entries).map_err(|reason| reason.to_string()), head);
@@ -87,6 +95,10 @@ impl App {
                 revocations: Throttle::new(limits.revocations),
             },
             refusals: Refusals::start(storage.clone()),
+            client_keys: RemoteKeys::new(Guarded::new(&config.outbound.allow)),
+            seats: Seats::default(),
+            recent,
+            stopping: watch::Sender::new(false),
             config: Arc::new(config),
             clock,
             storage,
@@ -195,7 +207,7 @@ pub fn declared_clients(config: &Config) -> Result<Vec<declared::Declared>, Conf
             ..config::Client::default()
         });
     }
-    declared::read(&clients).map_err(|problems| config.locations.explain(problems))
+    declared::read(&clients, &config.outbound.allow).map_err(|problems| config.locations.explain(problems))
 }
 
 /// Declared clients, and the longest lifetime ever configured.
@@ -242,6 +254,7 @@ struct Listener {
     revocations: Arc<Revocations>,
     keys: Arc<Keys>,
     clock: Clock,
+    recent: Arc<Recent>,
     applied: i64,
 }
 
@@ -265,6 +278,15 @@ impl Listener {
         if let Some(last) = entries.last() {
             self.applied = last.n;
         }
+        // Last: who follows the feed finds everything above done.
+        if hole {
+            let (feed, _) = self.storage.read_blocking(feed::identity)?;
+            if !self.recent.is_of(&feed) {
+                self.recent.begin_anew(feed, entries.last().map_or(0, |last| last.n));
+                return Ok(());
+            }
+        }
+        self.recent.take_in(entries);
         Ok(())
     }
 }

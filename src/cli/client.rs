@@ -11,7 +11,7 @@ use super::{CliError, print, print_json};
 use crate::clients::Client;
 use crate::clients::admin::{self, NewSecret};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, AuthMethod, Config};
 use crate::storage::{Storage, StorageError, clients};
 
 #[derive(Debug, Subcommand)]
@@ -76,12 +76,18 @@ pub fn run(command: ClientCommand, config: &Config, storage: &Storage, clock: &C
         }
         ClientCommand::Secret(SecretCommand::Add { id, expires_in, json }) => {
             editable(config, storage, &id)?;
+            if proves_itself_by_key(&find(storage, &id)?.settings) {
+                let mend = "it would never be accepted; make another client for what needs a secret";
+                return Err(CliError::Said(format!(
+                    "the client {id} proves itself by its key (private_key_jwt) and takes no secret: {mend}"
+                )));
+            }
             let expires_at = expires_in.map(|duration| now + duration.as_secs() as i64);
             let made = storage.write_blocking({
                 let id = id.clone();
                 move |tx| admin::add_secret(tx, &id, expires_at, now)
             })?;
-            print_secret(&id, Some(&made), json)
+            print_secret(&id, Some(&made), false, json)
         }
         ClientCommand::Secret(SecretCommand::Remove { id, secret_id }) => {
             editable(config, storage, &id)?;
@@ -96,20 +102,20 @@ pub fn run(command: ClientCommand, config: &Config, storage: &Storage, clock: &C
 
 fn add(add: Add, config: &Config, storage: &Storage, now: i64) -> Result<(), CliError> {
     let settings = add.settings.into_client(&add.id, config)?;
-    let id = settings.id.clone();
+    let (id, by_key) = (settings.id.clone(), proves_itself_by_key(&settings));
     let made = storage.write_blocking(move |tx| {
         admin::add(tx, &settings, false, now)?;
-        if settings.public { Ok(None) } else { admin::add_secret(tx, &settings.id, None, now).map(Some) }
+        if settings.public || by_key { Ok(None) } else { admin::add_secret(tx, &settings.id, None, now).map(Some) }
     });
     match made {
-        Ok(secret) => print_secret(&id, secret.as_ref(), add.json),
+        Ok(secret) => print_secret(&id, secret.as_ref(), by_key, add.json),
         Err(StorageError::Conflict(_)) => Err(CliError::Said(format!("there is a client {id} already; see countersign client show {id}"))),
         Err(error) => Err(error.into()),
     }
 }
 
 /// The one time that a secret is shown.
-fn print_secret(id: &str, made: Option<&NewSecret>, as_json: bool) -> Result<(), CliError> {
+fn print_secret(id: &str, made: Option<&NewSecret>, by_key: bool, as_json: bool) -> Result<(), CliError> {
     if as_json {
         let mut shown = json!({ "client_id": id });
         if let (Some(made), Some(members)) = (made, shown.as_object_mut()) {
@@ -120,9 +126,14 @@ fn print_secret(id: &str, made: Option<&NewSecret>, as_json: bool) -> Result<(),
     }
     print(&format!("client_id      {id}"))?;
     match made {
+        None if by_key => print("it proves itself by its key (private_key_jwt), and has no secret"),
         Some(made) => print(&format!("client_secret  {}   (shown once)\nsecret_id      {}", made.secret.expose(), made.id)),
         None => print("a public client has no secret"),
     }
+}
+
+fn proves_itself_by_key(settings: &config::Client) -> bool {
+    settings.auth_method == Some(AuthMethod::PrivateKeyJwt)
 }
 
 /// Declared clients belong to the file.

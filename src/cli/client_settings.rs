@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::CliError;
+use crate::clients::assertion;
 use crate::config::{self, AuthMethod, Config, Introspect, OfflinePolicy, Problem, SigningAlgorithm, TokenFormat};
 
 #[derive(Debug, Args)]
@@ -25,6 +26,12 @@ pub struct Settings {
     /// The only way it may authenticate
     #[arg(long, value_enum)]
     auth_method: Option<Method>,
+    /// For private_key_jwt: a file with the client's public keys as a JWK set
+    #[arg(long, value_name = "FILE", value_parser = read_key_set)]
+    jwks: Option<serde_json::Value>,
+    /// For private_key_jwt: the https URL of the client's public keys
+    #[arg(long, value_name = "URL")]
+    jwks_uri: Option<String>,
     /// A role pattern that people may have through this client; without one there is no ceiling
     #[arg(long = "role-ceiling", value_name = "PATTERN")]
     role_ceiling: Vec<String>,
@@ -40,6 +47,12 @@ pub struct Settings {
     /// Whose tokens it may introspect
     #[arg(long, value_enum, default_value_t = Sees::Audience)]
     introspect: Sees,
+    /// Algorithm of its signed introspection answers; without one RS256
+    #[arg(long, value_enum)]
+    introspection_signed_response_alg: Option<Algorithm>,
+    /// Let it follow the revocation feed
+    #[arg(long)]
+    revocations: bool,
     #[arg(long, value_enum)]
     token_format: Option<Format>,
     /// Algorithm of its JWT access tokens
@@ -61,9 +74,9 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "offline_grace")]
     offline_access_lifetime: Option<Duration>,
     /// Read the settings from a TOML file with the keys of [[client]] instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["grants", "roles", "scopes", "public", "auth_method", "role_ceiling", "sources",
-        "audiences", "resources", "introspect", "token_format", "signing_algorithm", "jwt_claims", "access_lifetime", "identity_max_age", "offline_grace",
-        "offline_access_lifetime"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grants", "roles", "scopes", "public", "auth_method", "jwks", "jwks_uri", "role_ceiling",
+        "sources", "introspection_signed_response_alg", "revocations", "audiences", "resources", "introspect", "token_format", "signing_algorithm", "jwt_claims", "access_lifetime",
+        "identity_max_age", "offline_grace", "offline_access_lifetime"])]
     from: Option<PathBuf>,
 }
 
@@ -80,7 +93,8 @@ macro_rules! words {
     };
 }
 
-words!(Method => AuthMethod { ClientSecretBasic = "client_secret_basic", ClientSecretPost = "client_secret_post", None = "none" });
+words!(Method => AuthMethod { ClientSecretBasic = "client_secret_basic", ClientSecretPost = "client_secret_post",
+    PrivateKeyJwt = "private_key_jwt", None = "none" });
 words!(Sees => Introspect { Audience = "audience", Any = "any" });
 words!(Format => TokenFormat { Opaque = "opaque", Jwt = "jwt" });
 words!(Algorithm => SigningAlgorithm { Es256 = "ES256", Rs256 = "RS256", EdDsa = "EdDSA" });
@@ -106,6 +120,8 @@ impl Settings {
             secrets_file: None,
             public: self.public,
             auth_method: self.auth_method.map(Into::into),
+            jwks: self.jwks,
+            jwks_uri: self.jwks_uri,
             grants: self.grants,
             scopes: self.scopes,
             roles: self.roles,
@@ -114,6 +130,8 @@ impl Settings {
             audiences: self.audiences,
             resources: self.resources,
             introspect: self.introspect.into(),
+            introspection_signed_response_alg: self.introspection_signed_response_alg.map(Into::into),
+            revocations: self.revocations,
             token_format: self.token_format.map(Into::into),
             signing_algorithm: self.signing_algorithm.map(Into::into),
             jwt_claims: self.jwt_claims,
@@ -125,6 +143,12 @@ impl Settings {
             }),
         }
     }
+}
+
+/// The JWK set in a file.
+fn read_key_set(file: &str) -> Result<serde_json::Value, String> {
+    let text = std::fs::read_to_string(file).map_err(|reason| format!("cannot read it: {reason}"))?;
+    serde_json::from_str(&text).map_err(|reason| format!("it is not JSON: {reason}"))
 }
 
 fn from_file(file: &Path, id: &str, config: &Config) -> Result<config::Client, CliError> {
@@ -149,7 +173,8 @@ fn mistakes(client: &config::Client, config: &Config) -> Vec<Problem> {
     let unknown = client.sources.iter().flatten().enumerate().filter(|(_, name)| !known.contains(name)).map(|(i, name)| {
         Problem::new(format!("sources[{i}]"), format!("there is no source {name}; the configuration has {}", known.join(", ")))
     });
-    config::check_client(client).into_iter().chain(unknown).collect()
+    let keys = assertion::check(client, &config.outbound.allow);
+    config::check_client(client).into_iter().chain(unknown).chain(keys).collect()
 }
 
 #[cfg(test)]

@@ -73,8 +73,10 @@ async fn run_until_stopped(mut config: Config, clock: Clock, loss: Loss) -> Resu
     }
     let sinks = sinks::Sinks::start(&app);
     let upkeep = tokio::spawn(upkeep::keep(app.clone(), wait()));
+    let streams = app.clone();
     tokio::spawn(async move {
         stop.await;
+        streams.begin_stop();
         let _ = stopped.send(true);
     });
 

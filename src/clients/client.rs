@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::assertion;
 use crate::config;
+use crate::identity::oidc::keys::KeySet;
 use crate::oauth2::request::GrantType;
 use crate::oauth2::secret::Digest;
 use crate::oauth2::{ClientId, Scope, Secret, SecretId};
@@ -23,6 +25,8 @@ pub struct Client {
     /// All that it may ask for.
     pub scopes: Scope,
     pub secrets: Vec<ClientSecret>,
+    /// The public keys of its settings, for `private_key_jwt`.
+    pub keys: Option<Arc<KeySet>>,
 }
 
 /// One of a client's live secrets.
@@ -61,6 +65,8 @@ impl Client {
             let last_use = Arc::new(LastUse { at: AtomicI64::new(used), stored: AtomicI64::new(used) });
             Some(ClientSecret { id: secret.id.as_str().into(), digest, expires_at: secret.expires_at, last_use })
         });
+        // They were checked at registration; what does not read is as good as no key.
+        let keys = settings.jwks.as_ref().and_then(|jwks| assertion::parse(jwks.to_string().as_bytes()).ok());
         Client {
             id: row.id.as_str().into(),
             number: row.number,
@@ -69,6 +75,7 @@ impl Client {
             grants: settings.grants.iter().filter_map(|name| GrantType::parse(name)).collect(),
             scopes: settings.scopes.iter().collect(),
             secrets: secrets.collect(),
+            keys: keys.map(Arc::new),
             settings,
         }
     }

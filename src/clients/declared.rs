@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::admin;
+use super::{admin, assertion};
 use crate::audit::Event;
 use crate::config::{self, Problem};
 use crate::oauth2::Secret;
@@ -28,10 +28,11 @@ pub struct Declared {
     secrets: Vec<Secret>,
 }
 
-/// Reads the secrets files of all declared clients.
-pub fn read(declared: &[config::Client]) -> Result<Vec<Declared>, Vec<Problem>> {
+/// Reads the secrets files and keys of all declared clients. `allow` is `[outbound] allow`.
+pub fn read(declared: &[config::Client], allow: &[String]) -> Result<Vec<Declared>, Vec<Problem>> {
     let (mut read, mut problems) = (Vec::new(), Vec::new());
     for (i, settings) in declared.iter().enumerate() {
+        problems.extend(assertion::check(settings, allow).into_iter().map(|p| Problem::new(format!("client[{i}].{}", p.path), p.reason)));
         match settings.secrets_file.as_deref().map(secrets_of).transpose() {
             Ok(secrets) => read.push(Declared { settings: settings.clone(), secrets: secrets.unwrap_or_default() }),
             Err(reason) => problems.push(Problem::new(format!("client[{i}].secrets_file"), reason)),

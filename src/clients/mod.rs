@@ -1,8 +1,9 @@
-//! Clients: who they are ([`registry`]), how they prove it ([`authenticate`]), how they come and go ([`admin`], [`declared`]).
+//! Clients: who they are ([`registry`]), how they prove it ([`authenticate`], [`assertion`]), how they come and go ([`admin`], [`declared`]).
 //!
 //! All clients are held in memory; the feed tells when one changed. Client authentication reads no database.
 
 pub mod admin;
+pub mod assertion;
 pub mod authenticate;
 pub mod client;
 pub mod declared;

@@ -18,6 +18,12 @@ pub struct Client {
     pub public: bool,
     /// The only way this client may authenticate; without it Basic and post both do.
     pub auth_method: Option<AuthMethod>,
+    /// For `private_key_jwt`: the public keys whose assertions it is known by, as a JWK set (RFC 7517 section 5). A table, or a
+    /// text with the JSON.
+    #[serde(deserialize_with = "key_set")]
+    pub jwks: Option<serde_json::Value>,
+    /// For `private_key_jwt`: where the keys are, https. Fetched when an assertion needs it, and again for a new kid.
+    pub jwks_uri: Option<String>,
     /// Grant types as on the wire: `client_credentials`, `password`, `refresh_token`,
     /// `urn:ietf:params:oauth:grant-type:token-exchange`. With none the client may only introspect and revoke.
     pub grants: Vec<String>,
@@ -35,6 +41,10 @@ pub struct Client {
     pub resources: Vec<String>,
     /// Whose tokens it may introspect.
     pub introspect: Introspect,
+    /// The algorithm of its signed introspection answers (RFC 9701); without it RS256.
+    pub introspection_signed_response_alg: Option<SigningAlgorithm>,
+    /// Whether it may follow the revocation feed, GET /oauth2/revocations.
+    pub revocations: bool,
     pub token_format: Option<TokenFormat>,
     /// The algorithm of this client's JWT access tokens.
     pub signing_algorithm: Option<SigningAlgorithm>,
@@ -82,6 +92,16 @@ impl Client {
     }
 }
 
+/// A JWK set, or a text that holds one.
+fn key_set<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json::Value>, D::Error> {
+    match Option::deserialize(deserializer)? {
+        Some(serde_json::Value::String(text)) => serde_json::from_str(&text).map(Some).map_err(|reason| {
+            serde::de::Error::custom(format!("is not JSON ({reason}); write a JWK set such as {{\"keys\": [\u{2026}]}} or a table"))
+        }),
+        other => Ok(other),
+    }
+}
+
 fn write_duration<S: serde::Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(duration) => serializer.collect_str(&humantime::format_duration(*duration)),
@@ -95,6 +115,8 @@ fn write_duration<S: serde::Serializer>(value: &Option<Duration>, serializer: S)
 pub enum AuthMethod {
     ClientSecretBasic,
     ClientSecretPost,
+    /// A signed assertion, RFC 7523 section 2.2.
+    PrivateKeyJwt,
     None,
 }
 

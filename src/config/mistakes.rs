@@ -178,7 +178,7 @@ fn each_mistake_in_a_file_has_its_line_and_mend() {
         ("[[client]]\nsecrets_file = \"present\"", "c.toml:1:1: client[0].id: a client id has 1 to 200 characters"),
         (
             "[[client]]\nid = \"a\"",
-            "c.toml:1:1: client[0]: the client has nothing to authenticate with; set secrets_file, or public = true if it can keep no secret",
+            "c.toml:1:1: client[0]: the client has nothing to authenticate with; set secrets_file, auth_method = \"private_key_jwt\" with its keys, or public = true if it can keep no secret",
         ),
         (
             "[[client]]\nid = \"a\"\nsecrets_file = \"gone\"",

@@ -39,6 +39,9 @@ const EXAMPLES: &[&str] = &[
     "client.id",
     "client.secrets_file",
     "client.auth_method",
+    "client.jwks",
+    "client.jwks_uri",
+    "client.introspection_signed_response_alg",
     "client.grants",
     "client.scopes",
     "client.roles",
@@ -161,6 +164,7 @@ fn every_key_of_every_section_is_in_it() {
     look("dialect.croit", fields::<Croit>());
     look("accounts", fields::<Accounts>());
     look("limits", fields::<Limits>());
+    look("outbound", fields::<Outbound>());
     look("metrics", fields::<Metrics>());
     look("log", fields::<Log>());
     look("audit", fields::<Audit>());

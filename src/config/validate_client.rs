@@ -32,8 +32,9 @@ pub(super) fn clients(config: &Config, problems: &mut Vec<Problem>) {
         }
         let mistakes = check(client).into_iter().map(|p| Problem::new(format!("{at}.{}", p.path), p.reason));
         problems.extend(mistakes);
-        if !client.public && client.secrets_file.is_none() {
-            let reason = "the client has nothing to authenticate with; set secrets_file, or public = true if it can keep no secret";
+        if !client.public && client.secrets_file.is_none() && client.auth_method != Some(AuthMethod::PrivateKeyJwt) {
+            let reason = "the client has nothing to authenticate with; set secrets_file, auth_method = \"private_key_jwt\" with its keys, or \
+                          public = true if it can keep no secret";
             problems.push(Problem::new(at.clone(), reason));
         }
         let known = config.source_names();
@@ -66,10 +67,28 @@ pub fn check(client: &Client) -> Vec<Problem> {
         (false, Some(AuthMethod::None)) => {
             add("auth_method".to_owned(), "none is for public clients; set public = true, or another method".to_owned())
         }
-        (true, Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)) => {
-            add("auth_method".to_owned(), "a public client has no secret to authenticate with; write none or leave the key out".to_owned());
+        (true, Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost | AuthMethod::PrivateKeyJwt)) => {
+            add("auth_method".to_owned(), "a public client has nothing to authenticate with; write none or leave the key out".to_owned());
         }
         _ => {}
+    }
+    if client.public && client.revocations {
+        add("revocations".to_owned(), "a public client may not follow the revocations; it can prove nothing".to_owned());
+    }
+    match (client.auth_method, &client.jwks, &client.jwks_uri) {
+        (Some(AuthMethod::PrivateKeyJwt), None, None) => {
+            add("auth_method".to_owned(), "private_key_jwt needs the client's public keys; set jwks or jwks_uri".to_owned());
+        }
+        (_, Some(_), Some(_)) => add("jwks_uri".to_owned(), "jwks is set too; keep one of them (RFC 7591 section 2)".to_owned()),
+        (Some(AuthMethod::PrivateKeyJwt), ..) if client.secrets_file.is_some() => {
+            let reason = "a client that proves itself by its key has no secrets; take away secrets_file, or write another auth_method";
+            add("secrets_file".to_owned(), reason.to_owned());
+        }
+        (Some(AuthMethod::PrivateKeyJwt), ..) | (_, None, None) => {}
+        (_, jwks, _) => {
+            let key = if jwks.is_some() { "jwks" } else { "jwks_uri" };
+            add(key.to_owned(), "keys are used by one way of authentication alone; add auth_method = \"private_key_jwt\"".to_owned());
+        }
     }
     if client.public && client.secrets_file.is_some() {
         add("secrets_file".to_owned(), "a public client keeps no secrets; take away secrets_file or public".to_owned());

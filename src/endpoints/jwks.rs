@@ -7,11 +7,7 @@ use crate::web::{Answer, Request, reply};
 
 pub async fn jwks(request: Request) -> Answer {
     let published = request.app.keys.ring().jwks().clone();
-    let known = request.headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let unchanged = known
-        .flat_map(|list| list.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == published.etag || tag == "*");
+    let unchanged = reply::is_current(&request.headers, &published.etag);
     let mut answer = if unchanged { reply::empty(StatusCode::NOT_MODIFIED) } else { reply::json(published.body) };
     let headers = answer.headers_mut();
     if let (Ok(etag), Ok(age)) = (HeaderValue::from_str(&published.etag), HeaderValue::from_str(&format!("public, max-age={JWKS_MAX_AGE}")))

@@ -1,10 +1,12 @@
 //! The OAuth endpoints: one endpoint, one file, and every route on this screen.
 
+mod event_stream;
 mod health;
 mod introspection;
 mod jwks;
 mod metadata;
 mod revocation;
+mod revocations;
 mod token;
 
 use std::sync::Arc;
@@ -38,6 +40,8 @@ where
     let oauth2 = path("token").and(end()).and(post()).and(ask()).then(token::token)
         .or(path("introspect").and(end()).and(post()).and(ask()).then(introspection::introspect)).unify()
         .or(path("revoke").and(end()).and(post()).and(ask()).then(revocation::revoke).boxed()).unify()
+        .or(path("revocations").and(end()).and(get().or(post()).unify()).and(ask()).and(warp::method()).and(query()).and(warp::ext::optional())
+            .then(revocations::revocations).boxed()).unify()
         .or(path("jwks").and(end()).and(get()).and(ask()).then(jwks::jwks).boxed()).unify();
     let oauth2 = at.and(oauth2);
 
@@ -55,6 +59,11 @@ where
         None => rest,
     };
     oauth2.or(rest).unify().recover(reply::rejected).unify().boxed()
+}
+
+/// The query of a request, empty without one.
+fn query() -> impl Filter<Extract = (String,), Error = std::convert::Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
 /// The path of the issuer, under which everything is served.

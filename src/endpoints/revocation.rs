@@ -13,7 +13,7 @@ pub async fn revoke(request: Request) -> Answer {
 
 async fn answer(request: &Request) -> Result<Answer, OAuth2Error> {
     let form = request.form()?;
-    let caller = request.caller(&form).await?;
+    let caller = request.caller_at(&form, "revoke").await?;
     revoke::revoke(&request.app, &caller, form.require("token")?).await?;
     Ok(reply::empty(StatusCode::OK))
 }

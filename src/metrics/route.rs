@@ -6,6 +6,7 @@ pub enum Route {
     Token,
     Introspect,
     Revoke,
+    Revocations,
     Jwks,
     Metadata,
     Health,
@@ -13,8 +14,8 @@ pub enum Route {
 }
 
 impl Route {
-    pub(super) const ALL: [Route; 7] =
-        [Route::Token, Route::Introspect, Route::Revoke, Route::Jwks, Route::Metadata, Route::Health, Route::Other];
+    pub(super) const ALL: [Route; 8] =
+        [Route::Token, Route::Introspect, Route::Revoke, Route::Revocations, Route::Jwks, Route::Metadata, Route::Health, Route::Other];
 
     /// The route that a path leads to. An issuer with a path of its own stands before ours.
     pub fn of(path: &str) -> Route {
@@ -24,6 +25,8 @@ impl Route {
             Route::Introspect
         } else if path.ends_with("/oauth2/revoke") {
             Route::Revoke
+        } else if path.ends_with("/oauth2/revocations") {
+            Route::Revocations
         } else if path.ends_with("/oauth2/jwks") {
             Route::Jwks
         } else if path.contains("/.well-known/") {
@@ -40,6 +43,7 @@ impl Route {
             Route::Token => "token",
             Route::Introspect => "introspect",
             Route::Revoke => "revoke",
+            Route::Revocations => "revocations",
             Route::Jwks => "jwks",
             Route::Metadata => "metadata",
             Route::Health => "health",

@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use warp::Reply;
@@ -23,7 +24,7 @@ use super::forwarded::Proxies;
 use super::pace::{Pace, Paced, Protocol};
 use crate::audit::RequestId;
 use crate::metrics::{self, Route};
-use crate::web::peer::Peer;
+use crate::web::peer::{HangUp, Peer};
 
 /// Request line and headers together, in bytes.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -85,13 +86,15 @@ where
 {
     let builder = if protocol == Protocol::Http2 { &shared.http2 } else { &shared.http1 };
     let pace = Arc::new(Pace::new(protocol));
+    let hang_up = Arc::new(Notify::new());
     let service = service_fn({
-        let (shared, pace) = (shared.clone(), pace.clone());
+        let (shared, pace, hang_up) = (shared.clone(), pace.clone(), hang_up.clone());
         move |request| {
-            let (shared, pace) = (shared.clone(), pace.clone());
+            let (shared, pace, hang_up) = (shared.clone(), pace.clone(), hang_up.clone());
             async move {
                 let _under_way = pace.request_began();
-                answer(request, remote, shared).await
+                let for_long = || HangUp::new(hang_up, pace.answer_goes_on());
+                answer(request, remote, shared, for_long).await
             }
         }
     });
@@ -103,18 +106,27 @@ where
                 tracing::debug!(%remote, %error, "the connection broke");
             }
         }
+        () = hang_up.notified() => tracing::debug!(%remote, "the connection is closed: its reader takes nothing"),
         reason = pace.outstayed(shared.patience) => tracing::debug!(%remote, reason, "the connection is closed"),
     }
 }
 
 /// Finds out who asks, hands the request to the routes, and counts the answer.
-async fn answer(mut request: Request<Incoming>, remote: SocketAddr, shared: Arc<Shared>) -> Result<Response, Infallible> {
+async fn answer(
+    mut request: Request<Incoming>,
+    remote: SocketAddr,
+    shared: Arc<Shared>,
+    for_long: impl FnOnce() -> HangUp,
+) -> Result<Response, Infallible> {
     let path = request.uri().path();
     let route = Route::of(path);
     let response = match shared.proxies.client(remote, path, request.headers()) {
         Some(address) => {
             let request_id = RequestId::next();
             request.extensions_mut().insert(Peer { address, request_id });
+            if route == Route::Revocations {
+                request.extensions_mut().insert(for_long());
+            }
             warp::service(shared.routes.clone()).call(request).await?
         }
         None => past_the_proxy(),

@@ -4,6 +4,7 @@
 //! watch for each connection tells them apart by three marks, which cost a request three looks at the clock.
 
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -37,9 +38,9 @@ pub(super) enum Protocol {
 
 /// One request under way, until it is dropped: answered, or reset by the client.
 #[derive(Debug)]
-pub(super) struct UnderWay<'a>(&'a Pace);
+pub(super) struct UnderWay<P: Deref<Target = Pace>>(P);
 
-impl Drop for UnderWay<'_> {
+impl<P: Deref<Target = Pace>> Drop for UnderWay<P> {
     fn drop(&mut self) {
         // Marked before it is counted off, so that with none open the mark is never older than the last end.
         self.0.set(WAITING);
@@ -57,9 +58,15 @@ impl Pace {
         Pace { protocol, idle: IDLE, start: Clock::monotonic(), mark: AtomicU64::new(HEAD), open: AtomicUsize::new(0) }
     }
 
-    pub(super) fn request_began(&self) -> UnderWay<'_> {
+    pub(super) fn request_began(&self) -> UnderWay<&Pace> {
         self.open.fetch_add(1, Ordering::Relaxed);
         UnderWay(self)
+    }
+
+    /// The answer of a request goes on after its head, for as long as this is held.
+    pub(super) fn answer_goes_on(self: &Arc<Pace>) -> UnderWay<Arc<Pace>> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.clone())
     }
 
     /// Between the requests of HTTP/2 there are pings and their answers, which are no heads.

@@ -53,6 +53,14 @@ pub fn live(c: &mut Connection, now: i64) -> Result<Vec<FeedEntry>, StorageError
     Ok(feed_entries::table.filter(feed_entries::until.ge(now)).order(feed_entries::n).load(c)?)
 }
 
+/// The entries of these kinds after `n` that still matter at `now`, in order, at most `limit`.
+pub fn of_kinds_after(c: &mut Connection, kinds: &[&str], n: i64, now: i64, limit: i64) -> Result<Vec<FeedEntry>, StorageError> {
+    let live = feed_entries::n.gt(n).and(feed_entries::until.ge(now));
+    // As text: a list of borrowed ones would have to live as long as the query of either database.
+    let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    Ok(feed_entries::table.filter(live).filter(feed_entries::kind.eq_any(kinds)).order(feed_entries::n).limit(limit).load(c)?)
+}
+
 /// The number of the newest entry; 0 before the first.
 pub fn head(c: &mut Connection) -> Result<i64, StorageError> {
     Ok(identity(c)?.1)
@@ -81,7 +89,7 @@ pub(super) fn ensure(tx: &mut Connection) -> Result<(), StorageError> {
 }
 
 /// Name and head in one look. A restored backup gets another name, so that nobody continues a feed with numbers that were given before.
-pub(super) fn identity(c: &mut Connection) -> Result<(String, i64), StorageError> {
+pub fn identity(c: &mut Connection) -> Result<(String, i64), StorageError> {
     let rows: Vec<(String, i64)> = feed::table.load(c)?;
     let count = rows.len();
     rows.into_iter().next().filter(|_| count == 1).ok_or_else(|| not_one_row(count))

@@ -74,8 +74,24 @@ impl SigningKey {
 
     /// Signs `claims` (JSON) as an access token of RFC 9068.
     pub fn sign_access_token(&self, claims: &[u8]) -> Result<Secret, TokenError> {
-        let mut token = String::with_capacity(self.access_header.len() + claims.len() * 4 / 3 + 360);
-        token.push_str(&self.access_header);
+        self.sign_under(&self.access_header, claims)
+    }
+
+    /// Signs `claims` (JSON) as a JWT whose `typ` is this one.
+    pub fn sign(&self, typ: &str, claims: &[u8]) -> Result<Secret, TokenError> {
+        let header = serde_json::json!({ "typ": typ, "alg": self.algorithm.as_str(), "kid": self.kid });
+        self.sign_under(&URL_SAFE_NO_PAD.encode(header.to_string()), claims)
+    }
+
+    /// Signs under any header at all: what others may send us.
+    #[cfg(test)]
+    pub fn sign_as(&self, header: &serde_json::Value, claims: &[u8]) -> String {
+        self.sign_under(&URL_SAFE_NO_PAD.encode(header.to_string()), claims).unwrap().expose().to_owned()
+    }
+
+    fn sign_under(&self, header: &str, claims: &[u8]) -> Result<Secret, TokenError> {
+        let mut token = String::with_capacity(header.len() + claims.len() * 4 / 3 + 360);
+        token.push_str(header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
         let fail = |_| TokenError::Key { kid: self.kid.clone(), reason: "could not sign".to_owned() };

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod claims;
+pub mod feed_view;
 #[cfg(test)]
 mod fuzz;
 pub mod jwks;

@@ -1,6 +1,8 @@
-//! What HTTP is to every room that speaks it: who sent a request ([`peer`]), its body under limits ([`body`]), the request as
+//! What HTTP is to every room that speaks it: who sent a request ([`peer`]), its body under limits ([`body`]), what it
+//! wants to have ([`accept`]), the request as
 //! handlers see it ([`request`]), and the way from values and errors to answers ([`reply`]).
 
+pub mod accept;
 pub mod body;
 pub mod peer;
 pub mod reply;

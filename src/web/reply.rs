@@ -44,6 +44,12 @@ pub fn to_json(value: &impl Serialize) -> Result<Response, OAuth2Error> {
     Ok(json(body))
 }
 
+/// Whether the caller has the answer of this ETag already (RFC 9110 section 13.1.2).
+pub fn is_current(headers: &http::HeaderMap, etag: &str) -> bool {
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    known.flat_map(|list| list.split(',')).map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == etag || tag == "*")
+}
+
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = json("");

@@ -11,6 +11,7 @@ use super::body::body;
 use super::peer::{Peer, peer};
 use crate::app::App;
 use crate::audit::{Event, Record};
+use crate::clients::assertion::AssertionRefusal;
 use crate::clients::{Client, Credentials};
 use crate::grants::Caller;
 use crate::oauth2::{ErrorCode, Form, OAuth2Error, Secret};
@@ -72,10 +73,20 @@ impl Request {
         Ok(token.and_then(|(_, token)| std::str::from_utf8(token.trim_ascii()).ok()).map(Secret::new))
     }
 
-    /// Authenticates the client of the request.
+    /// Authenticates the client of the request, which called the token endpoint.
     pub async fn caller(&self, form: &Form) -> Result<Caller, OAuth2Error> {
+        self.caller_at(form, "token").await
+    }
+
+    /// Authenticates the client of the request, which called the endpoint /oauth2/`endpoint`.
+    pub async fn caller_at(&self, form: &Form, endpoint: &str) -> Result<Caller, OAuth2Error> {
         let credentials = Credentials::read(self.authorization()?, form)?;
-        let client = self.app.authenticate(&credentials).await.inspect_err(|error| self.client_refused(&credentials, error))?;
+        let proven = match credentials.assertion() {
+            None => self.app.authenticate(&credentials).await,
+            // Boxed, as it is rare and large.
+            Some(assertion) => Box::pin(self.app.authenticate_by_key(assertion, endpoint)).await,
+        };
+        let client = proven.inspect_err(|error| self.client_refused(&credentials, error))?;
         Ok(Caller { authenticated: !client.settings.public, ..self.caller_for(client) })
     }
 
@@ -83,7 +94,9 @@ impl Request {
     pub fn client_refused(&self, credentials: &Credentials, error: &OAuth2Error) {
         if error.code == ErrorCode::InvalidClient {
             let claimed: String = credentials.client_id.chars().take(200).collect();
-            let record = Record::refused(Event::ClientRefused, self.app.clock.now(), error.code.as_str());
+            let why = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<AssertionRefusal>());
+            let reason = why.map_or(error.code.as_str(), |refusal| refusal.as_str());
+            let record = Record::refused(Event::ClientRefused, self.app.clock.now(), reason);
             let record = record.client(claimed).address(self.peer.address).request(self.peer.request_id.to_string());
             self.app.refusals.record(record);
         }

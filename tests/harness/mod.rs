@@ -2,10 +2,12 @@
 //!
 //! A story that needs a peer asks for it; without the peer it fails and says to run `tests/run.sh`.
 
+mod assertion;
 mod certificates;
 mod cluster;
 mod database;
 mod dirsrv;
+mod events;
 mod http;
 mod ldap;
 mod ldap_wire;
@@ -16,11 +18,13 @@ mod samba;
 mod server;
 mod setup;
 
+pub use assertion::{ASSERTION_TYPE, ClientKey, KeyPage};
 pub use certificates::Certificates;
 pub use cluster::{Cluster, Disk};
 pub use database::Database;
 pub use dirsrv::DirSrv;
-pub use http::{Answer, Client};
+pub use events::Events;
+pub use http::{Answer, Client, client, form};
 pub use ldap::Ldap;
 pub use oidc::Oidc;
 pub use patience::{eventually, within_a_second};

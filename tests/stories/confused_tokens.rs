@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Client, Database, Oidc, Server, Setup, on_both_databases};
+use crate::harness::{ASSERTION_TYPE, Answer, Client, ClientKey, Database, Oidc, Server, Setup, form, on_both_databases};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const PASSWORD: &str = "correct horse battery staple";
@@ -29,17 +29,30 @@ enum Kind {
     IdToken,
     LogoutToken,
     ClientSecret,
+    SignedIntrospection,
+    ClientAssertion,
     Garbage,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::OpaqueAccess, Kind::JwtAccess, Kind::Refresh, Kind::IdToken, Kind::LogoutToken, Kind::ClientSecret, Kind::Garbage];
+const KINDS: [Kind; 9] = [
+    Kind::OpaqueAccess,
+    Kind::JwtAccess,
+    Kind::Refresh,
+    Kind::IdToken,
+    Kind::LogoutToken,
+    Kind::ClientSecret,
+    Kind::SignedIntrospection,
+    Kind::ClientAssertion,
+    Kind::Garbage,
+];
 
 struct Ground {
     okta: Oidc,
     server: Server,
     opaque: Client,
     jwt: Client,
+    key: ClientKey,
+    by_key: Client,
 }
 
 impl Ground {
@@ -50,7 +63,12 @@ impl Ground {
         let opaque = server.client_add(&CLIENT).await;
         let jwt = server.client_add(&[&CLIENT[..], &["--token-format", "jwt"]].concat()).await;
         server.user_add("dana", PASSWORD, &[]).await;
-        Ground { okta, server, opaque, jwt }
+        let key = ClientKey::new("ES256");
+        let file = server.directory().join("key.json");
+        std::fs::write(&file, key.jwks().to_string()).unwrap();
+        let by_key = ["--auth-method", "private_key_jwt", "--jwks", file.to_str().unwrap()];
+        let by_key = server.client_add(&[&CLIENT[..], &by_key].concat()).await;
+        Ground { okta, server, opaque, jwt, key, by_key }
     }
 
     /// The client whose tokens of this kind are.
@@ -67,6 +85,15 @@ impl Ground {
             Kind::IdToken => self.okta.mint("alice").await,
             Kind::LogoutToken => self.okta.mint_with(json!({"use": "logout", "claims": {"events": {}}})).await,
             Kind::ClientSecret => self.opaque.secret().to_owned(),
+            Kind::SignedIntrospection => {
+                let token = signed_in("access_token").await;
+                let headers = [("authorization", self.opaque.basic()), ("accept", "application/token-introspection+jwt".to_owned())];
+                let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+                let signed = self.server.raw("/oauth2/introspect", &headers, form(&[("token", &token)])).await;
+                assert!(signed.status == 200 && signed.body.split('.').count() == 3, "{}", signed.body);
+                signed.body
+            }
+            Kind::ClientAssertion => self.key.assertion(&self.by_key.id, &self.server.origin()),
             Kind::Garbage => "cs_at_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
         }
     }
@@ -162,6 +189,20 @@ on_both_databases! {
                     info.refused(401, "invalid_token");
                     logout.refused(401, "invalid_token");
                 }
+            }
+        }
+    }
+
+    async fn as_a_client_assertion(database) {
+        let ground = Ground::new(database).await;
+        for kind in KINDS {
+            let token = ground.make(kind).await;
+            let parameters =
+                [("grant_type", "client_credentials"), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", token.as_str())];
+            let answer = ground.server.raw("/oauth2/token", &[], form(&parameters)).await;
+            match kind {
+                Kind::ClientAssertion => drop(answer.ok()),
+                _ => drop(answer.refused(401, "invalid_client")),
             }
         }
     }

@@ -126,7 +126,10 @@ on_both_databases! {
             texts(&metadata["grant_types_supported"]),
             ["client_credentials", "password", "refresh_token", "urn:ietf:params:oauth:grant-type:token-exchange"]
         );
-        assert_eq!(texts(&metadata["token_endpoint_auth_methods_supported"]), ["client_secret_basic", "client_secret_post", "none"]);
+        assert_eq!(
+            texts(&metadata["token_endpoint_auth_methods_supported"]),
+            ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+        );
         assert_eq!(metadata["response_types_supported"], json!([]));
 
         let mut urls = 0;

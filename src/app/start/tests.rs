@@ -71,6 +71,7 @@ fn behind_a_hole_in_the_feed_everything_is_loaded_again() {
         revocations: Arc::default(),
         keys: Arc::new(open_keys(&config, &storage, true, NOW).unwrap()),
         clock: Clock::manual(NOW).0,
+        recent: Arc::new(Recent::starting_after("f0".to_owned(), 10)),
         applied: 10,
     };
     let add = |id: &str| {

@@ -22,7 +22,7 @@ impl Folder {
     }
 
     fn declared(&self, id: &str, lines: &str) -> Vec<Declared> {
-        read(&[self.client(id, lines)]).unwrap()
+        read(&[self.client(id, lines)], &[]).unwrap()
     }
 }
 
@@ -36,7 +36,7 @@ fn a_secret_written_twice_is_one_and_none_is_a_mistake() {
     let folder = Folder::new();
     assert_eq!(folder.declared("a", &format!("{ONE}\n\n{ONE}\n{TWO}\n"))[0].secrets.len(), 2);
     for empty in ["", "\n  \n"] {
-        let problems = read(&[folder.client("a", empty)]).unwrap_err();
+        let problems = read(&[folder.client("a", empty)], &[]).unwrap_err();
         assert_eq!(problems[0].path, "client[0].secrets_file");
         assert!(problems[0].reason.contains("is empty"), "{}", problems[0].reason);
     }
@@ -83,7 +83,7 @@ fn at_run_time_secrets_alone_change_and_only_where_the_settings_are_ours() {
 #[test]
 fn nodes_that_start_together_apply_their_file_without_a_conflict() {
     let (folder, database) = (Folder::new(), Database::postgres());
-    let declared = read(&["a", "b", "c"].map(|id| folder.client(id, ONE))).unwrap();
+    let declared = read(&["a", "b", "c"].map(|id| folder.client(id, ONE)), &[]).unwrap();
     let gate = std::sync::Barrier::new(3);
     std::thread::scope(|scope| {
         for _ in 0..3 {

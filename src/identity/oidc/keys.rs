@@ -47,13 +47,17 @@ impl KeySet {
     /// Verifies the signature, and nothing else, by `algorithm`, with the keys that have the token's `kid`; for a token without
     /// one with the only key that fits.
     pub fn verify(&self, token: &UnverifiedIdToken, algorithm: Algorithm, kid: Option<&str>) -> Signature {
+        self.verify_parts(token.signed(), token.signature(), algorithm, kid)
+    }
+
+    /// The same for any JWS: what is signed, and the signature in base64url.
+    pub fn verify_parts(&self, signed: &str, signature: &str, algorithm: Algorithm, kid: Option<&str>) -> Signature {
         let fitting: Vec<&Key> = self.0.iter().filter(|key| (kid.is_none() || key.kid.as_deref() == kid) && key.fits(algorithm)).collect();
         if fitting.is_empty() || (kid.is_none() && fitting.len() > 1) {
             return Signature::NoKey;
         }
-        let good = fitting
-            .iter()
-            .any(|key| jsonwebtoken::crypto::verify(token.signature(), token.signed().as_bytes(), &key.key, algorithm).unwrap_or_default());
+        let good =
+            fitting.iter().any(|key| jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key.key, algorithm).unwrap_or_default());
         if good { Signature::Good } else { Signature::Bad }
     }
 }

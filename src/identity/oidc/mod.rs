@@ -4,14 +4,16 @@
 //! [`Identity`], a refusal with the code of the first check that failed, or that the provider's keys cannot be had. The checks
 //! run in this order: form, `alg`, key, signature (here), then what [`claims`] lists. Identity is (iss, sub), never e-mail.
 //!
+//! Client authentication by assertion uses `json`, `keys` and `schedule` too.
+//!
 //! `settings` is the checked configuration, `token` and `json` read strictly, `keys` verifies signatures, `provider` fetches
 //! keys when `schedule` says so.
 
 mod claims;
-mod json;
-mod keys;
+pub mod json;
+pub mod keys;
 mod provider;
-mod schedule;
+pub mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
