@@ -12,6 +12,7 @@
 #[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
+mod active_directory_signs_in;
 mod check_finds_what_stops_serve;
 mod command_line_asks_twice;
 mod config_mistakes;
@@ -19,6 +20,7 @@ mod confused_tokens;
 mod croit_clients_log_in;
 mod databases_are_migrated;
 mod declared_clients_belong_to_the_file;
+mod directories_of_every_kind;
 mod directory_is_down;
 mod directory_refuses;
 mod first_start_greets;

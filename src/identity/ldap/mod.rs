@@ -218,7 +218,8 @@ impl Ldap {
 
     fn person_search(&self, base: &str, scope: Scope, matches: &str) -> Search {
         let plan = &self.plan;
-        let named = plan.subject_attributes.iter().chain([&plan.email_attribute]).chain(&plan.login_attributes).chain(&plan.name_attributes);
+        let named =
+            plan.subject_attributes.iter().chain([&plan.email_attribute]).chain(&plan.login_attributes).chain(&plan.name_attributes);
         Search {
             base: base.to_owned(),
             scope,

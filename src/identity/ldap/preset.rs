@@ -48,12 +48,8 @@ pub fn of(preset: LdapPreset) -> Defaults {
             nested: true,
         },
         // Servers before 1.4.4, and entries older than the plugin, have no entryUUID.
-        LdapPreset::DirSrv => {
-            Defaults { subject_attributes: &["entryUUID", "nsUniqueId"], strategy: Strategy::MemberOf, ..uid_only }
-        }
-        LdapPreset::FreeIpa => {
-            Defaults { subject_attributes: &["ipaUniqueID"], strategy: Strategy::MemberOf, ..uid_only }
-        }
+        LdapPreset::DirSrv => Defaults { subject_attributes: &["entryUUID", "nsUniqueId"], strategy: Strategy::MemberOf, ..uid_only },
+        LdapPreset::FreeIpa => Defaults { subject_attributes: &["ipaUniqueID"], strategy: Strategy::MemberOf, ..uid_only },
         LdapPreset::Lldap => Defaults {
             group_filter: "(objectClass=groupOfUniqueNames)",
             member_attributes: &["uniqueMember", "member"],
