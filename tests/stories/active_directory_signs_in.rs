@@ -68,7 +68,8 @@ on_both_databases! {
             for (login, name, roles) in [
                 ("ok", "ok", &["everybody", "nested", "user"][..]),
                 ("OK@lab.example.test", "ok", &["everybody", "nested", "user"]),
-                ("primary", "primary", &["above-team", "team"]),
+                // The directory keeps the former primary group as an ordinary one.
+                ("primary", "primary", &["above-team", "everybody", "team"]),
                 ("some.body@example.test", "upn", &["everybody", "user"]),
                 ("plain", "plain", &["everybody"]),
                 ("many", "many", &["everybody", "g07", "wide"]),
@@ -91,7 +92,7 @@ on_both_databases! {
 
     async fn without_nesting_the_direct_and_the_primary_group_count(database) {
         let (server, client) = house(database, "nested = false\n").await;
-        for (login, roles) in [("ok", &["everybody", "user"][..]), ("primary", &["team"]), ("many", &["everybody", "g07"])] {
+        for (login, roles) in [("ok", &["everybody", "user"][..]), ("primary", &["everybody", "team"]), ("many", &["everybody", "g07"])] {
             assert_eq!(roles_at(&server, &client, "ad", login, &format!("Passw0rd!{login}")).await, roles, "{login}");
         }
     }
