@@ -152,3 +152,12 @@ pub fn next_number(tx: &mut Connection) -> Result<i64, StorageError> {
     let row = numbers::table.find("accounts_and_clients");
     Ok(diesel::update(row).set(numbers::last.eq(numbers::last + 1)).returning(numbers::last).get_result(tx)?)
 }
+
+/// Numbers that a recovery skips: more accounts and clients than were ever made in the time that a restored backup has forgotten.
+const SKIPPED: i64 = 1_000_000;
+
+/// Sees to it that no number which was given in a forgotten time is given to somebody else.
+pub fn skip_numbers(tx: &mut Connection) -> Result<(), StorageError> {
+    diesel::update(numbers::table).set(numbers::last.eq(numbers::last + SKIPPED)).execute(tx)?;
+    Ok(())
+}

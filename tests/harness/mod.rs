@@ -3,6 +3,7 @@
 //! A story that needs a peer asks for it; without the peer it fails and says to run `tests/run.sh`.
 
 mod certificates;
+mod cluster;
 mod database;
 mod dirsrv;
 mod http;
@@ -16,6 +17,7 @@ mod server;
 mod setup;
 
 pub use certificates::Certificates;
+pub use cluster::{Cluster, Disk};
 pub use database::Database;
 pub use dirsrv::DirSrv;
 pub use http::{Answer, Client};

@@ -25,8 +25,8 @@ pub async fn search(plan: &Plan, memory: &Memory, reader: &mut Reader<'_>, own: 
     let base = parse(&plan.group_base)?;
     // Groups of another domain are not on this server.
     let is_here = |group: &&str| parse(group).is_ok_and(|name| name.is_under(&base));
-    let mut entries = [Some(own), primary.as_ref()].into_iter().flatten();
-    let known = entries.find_map(|entry| Some((&*entry.dn, entry.texts(MEMBER_OF).find(is_here)?)));
+    let known =
+        [Some(own), primary.as_ref()].into_iter().flatten().find_map(|entry| Some((&*entry.dn, entry.texts(MEMBER_OF).find(is_here)?)));
     // Without a membership that is known there is nothing to find, but for what the entries do not tell.
     if let Some((member, group)) = known {
         let probed = memory.searches_in_chains.get_or_try_init(|| probe(plan, reader, member, group)).await?;
