@@ -23,6 +23,7 @@ pub mod refusals;
 #[rustfmt::skip]
 mod schema;
 pub mod settings;
+pub mod shield;
 mod target;
 mod transaction;
 pub mod used;
