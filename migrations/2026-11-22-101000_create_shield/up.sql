@@ -5,6 +5,7 @@ CREATE TABLE shield_tries (
     in_flight BIGINT NOT NULL,
     guesses BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
+    number BIGINT NOT NULL,
     last_try BIGINT NOT NULL,
     last_guess BIGINT NOT NULL,
     until BIGINT NOT NULL

@@ -174,6 +174,7 @@ diesel::table! {
         in_flight -> BigInt,
         guesses -> BigInt,
         epoch -> BigInt,
+        number -> BigInt,
         last_try -> BigInt,
         last_guess -> BigInt,
         until -> BigInt,

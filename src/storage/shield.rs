@@ -20,6 +20,8 @@ pub struct TriesRow {
     pub guesses: i64,
     /// Changes whenever `failed` falls.
     pub epoch: i64,
+    /// Of the last try.
+    pub number: i64,
     pub last_try: i64,
     pub last_guess: i64,
     /// From when the row means nothing any more.

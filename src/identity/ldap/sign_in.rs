@@ -59,7 +59,8 @@ impl Ldap {
         if let Some(refusal) = refuse_unasked(attempt.login, attempt.password) {
             return Authentication::Refused(refusal);
         }
-        self.in_time(self.sign_in(attempt)).await
+        // Boxed, as what is large and rare: it shall not make the future of every request larger.
+        self.in_time(Box::pin(self.sign_in(attempt))).await
     }
 
     /// What [`Ldap::authenticate`] does with somebody known, for somebody whom no source knows: shield and bind, and always a no.
@@ -67,7 +68,7 @@ impl Ldap {
         if let Some(refusal) = refuse_unasked(attempt.login, attempt.password) {
             return Authentication::Refused(refusal);
         }
-        self.in_time(self.refuse_alike(attempt, RefusalReason::UnknownUser, "no entry matches".to_owned())).await
+        self.in_time(Box::pin(self.refuse_alike(attempt, RefusalReason::UnknownUser, "no entry matches".to_owned()))).await
     }
 
     async fn in_time(&self, work: impl Future<Output = Authentication>) -> Authentication {
@@ -101,7 +102,7 @@ impl Ldap {
             Ok((_, Err((RefusalReason::UnknownUser, detail)))) => {
                 return Authentication::Refused(Refusal::new(RefusalReason::UnknownUser, detail));
             }
-            Ok((_, Err((reason, detail)))) => return self.refuse_alike(attempt, reason, detail).await,
+            Ok((_, Err((reason, detail)))) => return Box::pin(self.refuse_alike(attempt, reason, detail)).await,
             Err(failure) => return self.answer(Err(failure.into())),
         };
         let subject = match self.subject_of(&entry) {

@@ -58,7 +58,7 @@ fn seconds(window: Duration) -> i64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     stranger: bool,
-    at: i64,
+    number: i64,
     /// What stood before.
     failed: i64,
     epoch: i64,
@@ -114,7 +114,9 @@ pub fn reserve(row: &mut TriesRow, limits: Limits, stranger: bool, now: i64) -> 
         let wait = guess.max(own).saturating_add(quiet).saturating_add(1).saturating_sub(now).max(1);
         return Room::No { wait, undecided: row.in_flight > 0 && now.abs_diff(row.last_try) <= FLIGHT.unsigned_abs() };
     }
-    let ticket = Ticket { stranger, at: now, failed: row.failed, epoch: row.epoch, last_try: row.last_try, last_guess: row.last_guess };
+    row.number += 1;
+    let ticket =
+        Ticket { stranger, number: row.number, failed: row.failed, epoch: row.epoch, last_try: row.last_try, last_guess: row.last_guess };
     row.in_flight += 1;
     row.last_try = now;
     if stranger {
@@ -134,15 +136,12 @@ pub fn settle(row: &mut TriesRow, ticket: Ticket, proof: Proof) {
     match proof {
         Proof::Wrong | Proof::Refused => row.failed += 1,
         Proof::Right | Proof::Uncounted | Proof::InDoubt => {
-            // As if it had not been, unless there were others since.
-            if row.last_try == ticket.at {
-                row.last_try = ticket.last_try;
-            }
             if ticket.stranger {
                 row.guesses = (row.guesses - 1).max(0);
-                if row.last_guess == ticket.at {
-                    row.last_guess = ticket.last_guess;
-                }
+            }
+            // As if it had not been, unless there were others since.
+            if row.number == ticket.number {
+                (row.last_try, row.last_guess) = (ticket.last_try, ticket.last_guess);
             }
         }
     }

@@ -26,11 +26,16 @@ impl Flights {
     /// The one that is under way, else a new one. One that has its answer already is over: what it says is of before.
     pub fn join(&self, key: &str) -> Arc<Flight> {
         let mut under = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = under.get(key).and_then(Weak::upgrade).filter(|flight| !flight.answer.initialized()) {
-            return flight;
+        let known = under.get(key).and_then(Weak::upgrade);
+        if let Some(flight) = &known
+            && !flight.answer.initialized()
+        {
+            return flight.clone();
         }
         let flight = Arc::new(Flight { key: key.to_owned(), under: Arc::downgrade(&self.0), answer: OnceCell::new() });
         under.insert(key.to_owned(), Arc::downgrade(&flight));
+        // Before `known`, which may be the last to hold the other one: its end locks too.
+        drop(under);
         flight
     }
 }

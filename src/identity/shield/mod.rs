@@ -127,7 +127,7 @@ impl Shield {
         let subject = self.hasher.hash("subject", &[target.source.as_str(), target.subject]);
         let secret = self.hasher.hash("secret", &[&subject, target.password_state, attempt.password.expose()]);
         let flight = self.flights.join(&format!("{secret} {}", attempt.network));
-        let (answer, asked) = flight.answer(self.ask_once(target, attempt, subject, secret, ask)).await;
+        let (answer, asked) = flight.answer(Box::pin(self.ask_once(target, attempt, subject, secret, Box::pin(ask)))).await;
         match answer {
             // Of several who asked the same at once, one made the try.
             Authentication::Refused(refusal) if !asked && is_wrong(refusal.reason) => known_bad(target),

@@ -53,7 +53,7 @@ impl Database {
     }
 
     fn migrated(self) -> Database {
-        assert_eq!(self.storage.pending_migrations().unwrap().len(), 6);
+        assert_eq!(self.storage.pending_migrations().unwrap().len(), 7);
         assert!(self.storage.migrate().unwrap().iter().any(|name| name == "2026-01-05-120000_create_clients"));
         assert!(self.storage.migrate().unwrap().is_empty());
         self
