@@ -33,5 +33,9 @@ pub mod metrics; // counters and gauges
 
 pub mod config; // one section, one file
 
-pub mod clock; // the only reader of the time
 pub mod oauth2; // the vocabulary of the RFCs, no I/O
+
+#[cfg(test)]
+pub mod fuzz; // hostile bytes for the tests of the rooms above
+
+pub mod clock; // the only reader of the time

@@ -116,4 +116,22 @@ mod tests {
             prop_assert_eq!(form.get("v"), Some(value.as_str()));
         }
     }
+
+    #[test]
+    fn fuzz_forms() {
+        let seeds: [&[u8]; 3] = [
+            b"grant_type=password&username=al%C3%A9ce&password=p%2Bw+1&scope=a%20b",
+            b"audience=x&audience=y&resource=https%3A%2F%2Fapi.test&client_id=a&client_secret=%26%3D",
+            b"token=cs_at_AAAA&token_type_hint=&=&&a",
+        ];
+        crate::fuzz::survives(crate::fuzz::hostile(seeds.map(<[u8]>::to_vec).to_vec()), |body| {
+            let Ok(form) = Form::parse(&body) else { return Ok(()) };
+            prop_assert!(form.pairs.len() <= MOST_PARAMETERS);
+            for (name, value) in &form.pairs {
+                prop_assert!(!name.contains('\0') && !value.expose().contains('\0'));
+                prop_assert_eq!(form.get(name).is_some(), form.all(name).next().is_some());
+            }
+            Ok(())
+        });
+    }
 }

@@ -303,4 +303,21 @@ mod tests {
             prop_assert!(name.is_under(&dn("dc=x")));
         }
     }
+
+    #[test]
+    fn fuzz_distinguished_names() {
+        let seeds = [
+            r"CN=App\, Admins+OU=x,ou = Roles , DC=corp,dc=test",
+            r"cn=O\2CConnor\20\28x\29,2.5.4.11=#0403e9",
+            "uid=josé,ou=people,dc=lab",
+        ];
+        crate::fuzz::survives(crate::fuzz::hostile_text(&seeds), |text| {
+            let Ok(name) = Dn::parse(&text) else { return Ok(()) };
+            let again = Dn::parse(name.normalised()).unwrap();
+            prop_assert_eq!(again.normalised(), name.normalised());
+            prop_assert!(name.is_under(&name) && name.is_under(&again));
+            let _ = (name.cn().is_some(), name.to_string());
+            Ok(())
+        });
+    }
 }

@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod claims;
+#[cfg(test)]
+mod fuzz;
 pub mod jwks;
 pub mod jwt;
 pub mod kek;

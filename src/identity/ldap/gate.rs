@@ -119,4 +119,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_ber() {
+        let seeds = vec![
+            vec![0x30, 0x0c, 0x02, 0x01, 0x01, 0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00],
+            vec![0x30, 0x84, 0, 0, 0, 0x0a, 0xa0, 0x08, 0x30, 0x06, 0x04, 0x01, 0x61, 0x81, 0x01, 0x05],
+            vec![0x30, 0x08, 0xa0, 0x03, 0x81, 0x01, 0x00, 0x81, 0x01, 0x01],
+            super::super::tests::nested(DEEPEST),
+        ];
+        crate::fuzz::survives(crate::fuzz::hostile(seeds), |bytes| {
+            if is_shallow(&bytes) && !bytes.is_empty() {
+                prop_assert!(lber::parse::parse_tag(&bytes).is_ok());
+            }
+            let _ = super::super::ppolicy::read(&bytes);
+            Ok(())
+        });
+    }
 }

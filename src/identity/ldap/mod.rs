@@ -6,6 +6,8 @@
 //! A connection has one owner and is thrown away after anything but a whole answer. Whatever goes wrong on our side or the
 //! directory's is [`Authentication::Unavailable`], never a bad password and never a shorter list of groups.
 
+mod binary;
+mod breaker;
 mod connection;
 mod dialer;
 mod entry;
@@ -15,6 +17,8 @@ mod groups;
 mod plan;
 mod pool;
 mod ppolicy;
+mod preset;
+mod principal;
 mod sign_in;
 mod state;
 mod tls;
@@ -32,8 +36,8 @@ use self::connection::{Connection, End, Failure, FailureKind, Found, Search};
 use self::dialer::Dialer;
 use self::entry::Entry;
 use self::escape::{all_of, any_equals};
-use self::groups::GroupCache;
-use self::plan::Plan;
+use self::groups::Memory;
+use self::plan::{Bind, Plan};
 use self::pool::Pool;
 use super::shield::Limits;
 use super::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason};
@@ -52,7 +56,7 @@ pub struct Ldap {
     plan: Plan,
     dialer: Dialer,
     service: Option<Pool>,
-    group_cache: GroupCache,
+    memory: Memory,
     lockout: Option<Limits>,
     login_deadline: Duration,
 }
@@ -80,12 +84,14 @@ enum Reader<'a> {
     Service(&'a Pool),
     /// The person, where there is no service account. None once a search has failed.
     Person(Option<Connection>),
+    /// The service account, once it is known as whom the connection of a sign-in by userPrincipalName speaks.
+    Bound(Option<Connection>, &'a Pool),
 }
 
 impl Reader<'_> {
     async fn search(&mut self, search: &Search) -> Result<Found, Failure> {
         match self {
-            Reader::Service(pool) => pool.search(search).await,
+            Reader::Service(pool) | Reader::Bound(_, pool) => pool.search(search).await,
             Reader::Person(connection) => {
                 let open = connection.take().ok_or_else(|| Failure::new("the connection was closed"))?;
                 let (open, found) = open.search(search).await?;
@@ -104,14 +110,20 @@ impl Ldap {
             (read, lockout) => return Err(read.err().into_iter().chain(lockout.err()).flatten().collect()),
         };
         let service = account.map(|account| Pool::new(dialer.clone(), account, config.pool.clone()));
-        let group_cache = GroupCache::new(config.group_cache);
-        Ok(Ldap { name, clock, plan, dialer, service, group_cache, lockout, login_deadline: config.login_deadline })
+        let memory = Memory::new(config.group_cache);
+        Ok(Ldap { name, clock, plan, dialer, service, memory, lockout, login_deadline: config.login_deadline })
     }
 
     /// Whether [`Ldap::recheck`] and [`Ldap::lookup`] can ask: they need the service account. Without it no refresh token should be
     /// issued, since nobody could tell when the person is gone.
     pub fn can_recheck(&self) -> bool {
         self.service.is_some()
+    }
+
+    /// Whether every server is known to be down: the breakers of all its URLs are open. Not so for a directory that answers but
+    /// refuses us, nor before the first failure.
+    pub fn is_cut_off(&self) -> bool {
+        self.dialer.is_cut_off()
     }
 
     /// The person whom `login` names, with fresh groups and whatever the state of the account, read as the service account. For
@@ -123,7 +135,7 @@ impl Ldap {
         self.within_deadline(async {
             let mut reader = self.service_reader()?;
             let entry = self.find(&mut reader, login).await?.map_err(|(reason, detail)| Refusal::new(reason, detail))?;
-            self.identity(&mut reader, &entry, Freshness::AskNow).await
+            self.identity(&mut reader, &entry, Freshness::WithPaths).await
         })
         .await
     }
@@ -132,14 +144,16 @@ impl Ldap {
     pub async fn recheck(&self, subject: &str) -> Authentication {
         self.within_deadline(async {
             let mut reader = self.service_reader()?;
-            let matches = any_equals([(self.plan.subject_attribute.as_str(), subject)]);
+            let matches = any_equals(self.plan.subject_attributes.iter().map(|attribute| (attribute.as_str(), subject)));
             let search = self.person_search(&self.plan.user_base, self.plan.user_scope, &matches);
             let found = self.only_one(&mut reader, &search, "gone, or outside user_base and user_filter").await?;
             let entry = found.map_err(|(reason, detail)| with_subject(Refusal::new(reason, detail), subject))?;
             if let Some(refusal) = state::refusal(&entry, self.clock.now()) {
                 return Err(with_subject(refusal, subject).into());
             }
-            self.identity(&mut reader, &entry, Freshness::AskNow).await
+            let identity = self.identity(&mut reader, &entry, Freshness::AskNow).await?;
+            // An entry may have got a better attribute since; it is still the same person.
+            Ok(Identity { subject: subject.to_owned(), ..identity })
         })
         .await
     }
@@ -170,6 +184,9 @@ impl Ldap {
 
     /// The entry that `login` names, else why there is none.
     async fn find(&self, reader: &mut Reader<'_>, login: &str) -> Result<Result<Entry, (RefusalReason, String)>, Failure> {
+        if let Bind::Principal(_) = &self.plan.bind {
+            return self.find_principal(reader, login).await;
+        }
         let search = match self.plan.bind.fill(login) {
             // The very entry that the bind named, so that nobody signs in as one and is read as another.
             Some(dn) => self.person_search(&dn, Scope::Base, "(objectClass=*)"),
@@ -206,12 +223,13 @@ impl Ldap {
 
     fn person_search(&self, base: &str, scope: Scope, matches: &str) -> Search {
         let plan = &self.plan;
-        let named = [&plan.subject_attribute, &plan.email_attribute].into_iter().chain(&plan.login_attributes).chain(&plan.name_attributes);
+        let named =
+            plan.subject_attributes.iter().chain([&plan.email_attribute]).chain(&plan.login_attributes).chain(&plan.name_attributes);
         Search {
             base: base.to_owned(),
             scope,
             filter: plan.user_filter.as_deref().map_or_else(|| matches.to_owned(), |filter| all_of(&[filter, matches])),
-            attributes: named.cloned().chain(state::ATTRIBUTES.into_iter().chain(sign_in::PASSWORD_STATE).map(str::to_owned)).collect(),
+            attributes: named.cloned().chain(state::ATTRIBUTES.into_iter().chain([sign_in::PASSWORD_CHANGED]).map(str::to_owned)).collect(),
             only_values: None,
             at_most: 2,
             page_size: None,
@@ -220,15 +238,17 @@ impl Ldap {
     }
 
     fn subject_of<'a>(&'a self, entry: &'a Entry) -> Result<&'a str, Failure> {
-        let attribute = &self.plan.subject_attribute;
-        let mut values = entry.texts(attribute);
-        match (values.next(), values.next()) {
-            (Some(subject), None) if !subject.is_empty() => Ok(subject),
-            _ => Err(Failure::new(format!(
-                "{} has not exactly one readable {attribute}; check subject_attribute and access rules",
-                entry.dn
-            ))),
+        let attributes = &self.plan.subject_attributes;
+        for attribute in attributes {
+            let mut values = entry.texts(attribute);
+            match (values.next(), values.next()) {
+                (None, _) => (),
+                (Some(subject), None) if !subject.is_empty() => return Ok(subject),
+                _ => break,
+            }
         }
+        let names = attributes.join(" or ");
+        Err(Failure::new(format!("{} has not exactly one readable {names}; check subject_attribute and access rules", entry.dn)))
     }
 
     async fn identity(&self, reader: &mut Reader<'_>, entry: &Entry, freshness: Freshness) -> Result<Identity, Halt> {
@@ -238,12 +258,12 @@ impl Ldap {
             let attribute = self.plan.login_attributes.first().map_or("", String::as_str);
             with_subject(Refusal::new(RefusalReason::NotEligible, format!("{} has no {attribute}", entry.dn)), subject)
         })?;
-        let cached = if freshness == Freshness::Cached { self.group_cache.get(subject) } else { None };
+        let cached = if freshness == Freshness::Cached { self.memory.get(subject) } else { None };
         let groups = match cached {
             Some(groups) => groups,
             None => {
-                let groups = groups::read(&self.plan, reader, &entry.dn).await?;
-                self.group_cache.put(subject, &groups);
+                let groups = groups::read(&self.plan, &self.memory, reader, entry, freshness == Freshness::WithPaths).await?;
+                self.memory.put(subject, &groups);
                 groups
             }
         };
@@ -274,6 +294,8 @@ impl Ldap {
 enum Freshness {
     Cached,
     AskNow,
+    /// And the way to each group, for a person to read.
+    WithPaths,
 }
 
 fn with_subject(refusal: Refusal, subject: &str) -> Refusal {

@@ -71,17 +71,46 @@ impl Pool {
             return Err(Failure::new(format!("all {} service connections were busy for {waited} (pool.size)", self.limits.size)));
         };
         if let Some((connection, born)) = self.take_idle() {
+            let place = connection.place();
             match connection.search(search).await {
                 Err(failure) if failure.kind == FailureKind::Lost => {
                     tracing::debug!(reason = failure.reason, "an idle LDAP connection was dead")
                 }
-                Err(failure) => return Err(failure),
+                Err(failure) if !self.may_go_on(place, &failure) => return Err(failure),
+                Err(failure) => return self.search_anew(search, Some(failure)).await,
                 Ok((connection, found)) => return Ok(self.give_back(connection, born, found)),
             }
         }
-        let born = Clock::monotonic();
-        let (connection, found) = self.open().await?.search(search).await?;
-        Ok(self.give_back(connection, born, found))
+        self.search_anew(search, None).await
+    }
+
+    /// Searches on new connections, at one server after the other: reading twice harms nobody. `before` is why that is needed.
+    async fn search_anew(&self, search: &Search, before: Option<Failure>) -> Result<Found, Failure> {
+        let mut last = before;
+        for _ in 0..=self.dialer.servers() {
+            let born = Clock::monotonic();
+            let connection = match self.open().await {
+                // What ended the search says more than that nobody is left to ask.
+                Err(failure) => return Err(last.unwrap_or(failure)),
+                Ok(connection) => connection,
+            };
+            let place = connection.place();
+            match connection.search(search).await {
+                Ok((connection, found)) => return Ok(self.give_back(connection, born, found)),
+                Err(failure) if self.may_go_on(place, &failure) => last = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::down("no server answers")))
+    }
+
+    /// Whether a search that failed at this place may be tried anew: the connection alone was lost, or the server is passed over now.
+    fn may_go_on(&self, place: usize, failure: &Failure) -> bool {
+        match failure.kind {
+            FailureKind::Lost => true,
+            FailureKind::Silent | FailureKind::Down => self.dialer.is_down(place) && !self.dialer.is_cut_off(),
+            FailureKind::TooMany | FailureKind::Other => false,
+        }
     }
 
     /// A refusal of the service account is a mistake of ours, never a wrong password of the person.
@@ -102,35 +131,46 @@ impl Pool {
     /// The most recently used one, so that the others may grow old.
     fn take_idle(&self) -> Option<(Connection, Instant)> {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.drop_stale(&self.limits);
+        shelf.drop_stale(&self.limits, &self.dialer);
+        let best = shelf.idle.last().map(|idle| idle.connection.place())?;
+        if self.dialer.is_trial_due(best) {
+            return None;
+        }
         shelf.idle.pop().map(|idle| (idle.connection, idle.born))
     }
 
-    fn give_back(&self, connection: Connection, born: Instant, found: Found) -> Found {
+    fn give_back(&self, mut connection: Connection, born: Instant, found: Found) -> Found {
+        connection.rest();
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        if shelf.idle.len() >= self.limits.size {
+            // A new one was opened to try a server that had been down.
+            shelf.idle.remove(0);
+        }
         shelf.idle.push(Idle { connection, born, since: Clock::monotonic() });
         if !std::mem::replace(&mut shelf.watched, true) {
-            tokio::spawn(close_when_idle(Arc::downgrade(&self.shelf), self.limits.clone()));
+            tokio::spawn(close_when_idle(Arc::downgrade(&self.shelf), self.limits.clone(), self.dialer.clone()));
         }
         found
     }
 }
 
 impl Shelf {
-    fn drop_stale(&mut self, limits: &LdapPool) {
+    /// Too old, closed, to a server that was down since, or to one that stood in for another that is back.
+    fn drop_stale(&mut self, limits: &LdapPool, dialer: &Dialer) {
         self.idle.retain_mut(|one| {
-            Clock::since(one.since) < limits.idle && Clock::since(one.born) < limits.lifetime && !one.connection.is_closed()
+            let young = Clock::since(one.since) < limits.idle && Clock::since(one.born) < limits.lifetime;
+            young && one.connection.is_sound() && dialer.is_best(one.connection.place())
         });
     }
 }
 
 /// Looks after the idle connections until there are none.
-async fn close_when_idle(shelf: Weak<Mutex<Shelf>>, limits: LdapPool) {
+async fn close_when_idle(shelf: Weak<Mutex<Shelf>>, limits: LdapPool, dialer: Dialer) {
     loop {
         tokio::time::sleep(limits.idle.max(Duration::from_secs(1))).await;
         let Some(shelf) = shelf.upgrade() else { return };
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.drop_stale(&limits);
+        shelf.drop_stale(&limits, &dialer);
         if shelf.idle.is_empty() {
             shelf.watched = false;
             return;

@@ -1,6 +1,6 @@
 //! A sign-in at a directory: whose entry it is, the shield, the bind on a connection of its own, the state of the account, the groups.
 
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, Failure, FailureKind};
 use super::entry::Entry;
 use super::verdict::{self, Verdict};
 use super::{Freshness, Halt, Ldap, Reader, refuse_unasked, state, with_subject};
@@ -9,8 +9,10 @@ use crate::identity::shield::{self, Limits, Proof, Target, Try};
 use crate::identity::{Authentication, Identity, Refusal, RefusalReason};
 use crate::oauth2::Secret;
 
-/// Attributes that change with the password: to be asked for by name.
-pub const PASSWORD_STATE: [&str; 2] = ["pwdChangedTime", "pwdLastSet"];
+/// When the password was changed (draft-behera-ldap-password-policy section 5.3.2): to be asked for by name.
+pub const PASSWORD_CHANGED: &str = "pwdChangedTime";
+/// What changes with the password.
+const PASSWORD_STATE: [&str; 2] = [PASSWORD_CHANGED, "pwdLastSet"];
 
 /// How a bind ended.
 enum Bound {
@@ -84,7 +86,7 @@ impl Ldap {
             let work = async {
                 match self.bind(&name, attempt.password).await {
                     Bound::Yes(connection) => {
-                        let reader = self.service.as_ref().map_or_else(|| Reader::Person(Some(connection)), Reader::Service);
+                        let reader = self.reader_of(connection);
                         (Proof::Right, self.answer(self.read_bound(reader, attempt.login).await))
                     }
                     bound => self.not_bound(bound, None),
@@ -141,13 +143,15 @@ impl Ldap {
 
     /// Whether a bind that was no success counts, and what to answer.
     fn not_bound(&self, bound: Bound, subject: Option<&str>) -> (Proof, Authentication) {
-        use RefusalReason::{AccountExpired, BadPassword, NotNow, PasswordChangeRequired, PasswordExpired};
+        use RefusalReason::{AccountExpired, BadPassword, NotNow, PasswordChangeRequired, PasswordExpired, UnknownUser};
         match bound {
             Bound::No(refusal) => {
                 let proof = match refusal.reason {
                     BadPassword => Proof::Wrong,
                     // Directories say so to the right password only, and then count nothing.
                     PasswordExpired | PasswordChangeRequired | AccountExpired | NotNow => Proof::Uncounted,
+                    // There is no account that could be locked; whether another source knows the login is seen then.
+                    UnknownUser => Proof::Uncounted,
                     _ => Proof::Refused,
                 };
                 let refusal = match subject {
@@ -179,16 +183,14 @@ impl Ldap {
 
     /// Tries the password on a new connection that nothing else uses before or after, but the person's own searches.
     async fn bind(&self, name: &str, password: &Secret) -> Bound {
-        let connection = match self.dialer.dial().await {
-            Ok(connection) => connection,
-            Err(failure) => return Bound::Undecided(failure),
-        };
-        match connection.bind(name, password).await {
+        match self.dialer.bind(name, password).await {
             Ok((connection, answer)) => match verdict::of(&answer) {
                 Verdict::Yes => Bound::Yes(connection),
                 Verdict::No(reason, codes) => Bound::No(Refusal::new(reason, codes)),
                 Verdict::Unknown(reason) => Bound::Undecided(Failure::new(reason)),
             },
+            // Nobody could be reached, so nothing was sent.
+            Err(failure) if failure.kind == FailureKind::Down => Bound::Undecided(failure),
             Err(failure) => Bound::InDoubt(failure),
         }
     }

@@ -159,4 +159,20 @@ mod tests {
             let _ = UnverifiedIdToken::parse(&format!("{0}.{0}.{0}", URL_SAFE_NO_PAD.encode(&bytes)));
         }
     }
+
+    #[test]
+    fn fuzz_id_tokens() {
+        let whole = token(r#"{"alg":"RS256","kid":"k"}"#, r#"{"iss":"https://a","sub":"s","aud":["x"],"exp":1,"groups":["a"]}"#);
+        let header = r#"{"alg":"RS256","kid":"k","crit":["b64"],"b64":false}"#;
+        let payload = r#"{"iss":"https://a","iss":"\u0000","aud":{"a":[1e400]},"jti":"j"}"#;
+        crate::fuzz::survives(crate::fuzz::hostile_text(&[&whole, header, payload]), |text| {
+            for text in [text.clone(), token(header, &text), token(&text, payload)] {
+                if let Ok(parsed) = UnverifiedIdToken::parse(&text) {
+                    prop_assert_eq!(format!("{}.{}", parsed.signed(), parsed.signature()), text);
+                    prop_assert!(!parsed.id().is_empty());
+                }
+            }
+            Ok(())
+        });
+    }
 }

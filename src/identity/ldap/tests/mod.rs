@@ -3,6 +3,7 @@
 
 mod configuration;
 mod directory;
+mod fuzz;
 mod outages;
 mod people;
 
