@@ -151,7 +151,7 @@ on_both_databases! {
         // Of IPv6 a subscriber has a whole /64.
         for n in 0..4 {
             let address = format!("2001:db8:1:2::{n}");
-            sign_in_from(&server, &client, &address, &format!("nobody-{n}"), "wrong").await.refused(400, "invalid_grant");
+            sign_in_from(&server, &client, &address, &format!("somebody-{n}"), "wrong").await.refused(400, "invalid_grant");
         }
         too_many(&sign_in_from(&server, &client, "2001:db8:1:2:ffff::1", "alice", "pw-alice").await);
         sign_in_from(&server, &client, "2001:db8:1:3::1", "alice", "pw-alice").await.ok();

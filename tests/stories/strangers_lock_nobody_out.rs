@@ -172,7 +172,7 @@ on_both_databases! {
         for _ in 0..10 {
             from(&server, &client, HOME, "anna", next).await.refused(400, "invalid_grant");
         }
-        server.cli_with(&["user", "passwd", "Anna", "--password-stdin"], &format!("{next}\n")).await.ok();
+        server.cli_with(&["user", "set-password", "Anna", "--password-stdin"], &format!("{next}\n")).await.ok();
         from(&server, &client, HOME, "anna", next).await.ok();
     }
 }
@@ -184,7 +184,7 @@ async fn storm(nodes: [&Server; 2], client: &Client, username: &str) -> Vec<u16>
 }
 
 async fn from_anywhere(server: &Server, client: &Client, username: &str, n: usize) -> u16 {
-    from(server, client, &format!("203.0.113.{n}"), username, &format!("guess-{n}")).await.status
+    from(server, client, &format!("203.0.113.{n}"), username, &format!("storm-{n}")).await.status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
