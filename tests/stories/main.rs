@@ -59,6 +59,7 @@ mod revoked_by_cause;
 mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;
+mod strangers_lock_nobody_out;
 mod testing_ground;
 mod three_nodes_are_attacked;
 mod two_nodes_share_a_database;
