@@ -24,7 +24,7 @@ pub mod identity; // who somebody is, by each kind of source
 pub mod roles; // groups to roles, pure
 pub mod tokens; // access and refresh tokens, keys, what has been revoked
 
-pub mod outbound; // the one guarded HTTP client
+pub mod outbound; // the HTTP clients: for what the operator wrote, and, guarded, for what others did
 pub mod storage; // the only room that names diesel
 
 pub mod audit; // what is written down about an event

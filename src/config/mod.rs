@@ -20,6 +20,7 @@ mod mapping;
 mod metrics;
 #[cfg(test)]
 mod mistakes;
+mod outbound;
 mod paths;
 mod read;
 mod scope;
@@ -43,6 +44,7 @@ pub use location::{ConfigError, Locations, Problem};
 pub use log::{Log, LogFormat};
 pub use mapping::{Deny, Effect, Expect, Mapping, Match, Rule};
 pub use metrics::Metrics;
+pub use outbound::Outbound;
 pub use scope::ScopeSettings;
 pub use server::Server;
 pub use source::{
@@ -71,6 +73,7 @@ pub struct Config {
     pub dialects: Dialects,
     pub accounts: Accounts,
     pub limits: Limits,
+    pub outbound: Outbound,
     pub metrics: Metrics,
     pub log: Log,
     pub audit: Audit,

@@ -58,9 +58,9 @@ impl fmt::Display for What {
 }
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 14] = [
-    "server", "database", "keys", "tokens", "source", "mapping", "scope", "client", "dialect", "accounts", "limits", "metrics", "log",
-    "audit",
+pub(super) const SECTIONS: [&str; 15] = [
+    "server", "database", "keys", "tokens", "source", "mapping", "scope", "client", "dialect", "accounts", "limits", "outbound", "metrics",
+    "log", "audit",
 ];
 
 /// The kinds of sources, as `type` names them.
@@ -92,6 +92,7 @@ pub(super) fn section(config: &mut Config, name: &str, value: Spanned<DeValue<'_
         "dialect" => config.dialects = settle(name, value, mistakes),
         "accounts" => config.accounts = settle(name, value, mistakes),
         "limits" => config.limits = settle(name, value, mistakes),
+        "outbound" => config.outbound = settle(name, value, mistakes),
         "metrics" => config.metrics = settle(name, value, mistakes),
         "log" => config.log = settle(name, value, mistakes),
         "audit" => config.audit = settle(name, value, mistakes),

@@ -153,6 +153,7 @@ fn every_key_of_every_section_is_in_it() {
     look("dialect.croit", fields::<Croit>());
     look("accounts", fields::<Accounts>());
     look("limits", fields::<Limits>());
+    look("outbound", fields::<Outbound>());
     look("metrics", fields::<Metrics>());
     look("log", fields::<Log>());
     look("audit", fields::<Audit>());

@@ -32,6 +32,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     sources(config, &mut problems);
     clients(config, &mut problems);
     scopes(config, &mut problems);
+    outbound(config, &mut problems);
     dialects(config, &mut problems);
     for name in config.mapping.defaults.keys().filter(|name| !config.source_names().contains(name)) {
         problems.push(Problem::new(format!("mapping.defaults.{name}"), unknown_source(config, name)));
@@ -224,6 +225,19 @@ fn scopes(config: &Config, problems: &mut Vec<Problem>) {
         if settings.requires_role.as_deref() == Some("") {
             problems.push(Problem::new(format!("scope.{name}.requires_role"), "an empty role; leave the key out to require none"));
         }
+    }
+}
+
+/// A host as URLs write it: `localhost`, `10.1.2.3`, `[fd00::1]`.
+fn outbound(config: &Config, problems: &mut Vec<Problem>) {
+    for (i, host) in config.outbound.allow.iter().enumerate() {
+        let written = Host::parse(host).map(|parsed| parsed.to_string());
+        let reason = match written {
+            Ok(written) if written == host.to_ascii_lowercase() => continue,
+            Ok(written) => format!("a URL writes this host as {written}; write it so"),
+            Err(_) => format!("{host} is no host; write a name or an address alone, such as jwks.internal or 10.1.2.3"),
+        };
+        problems.push(Problem::new(format!("outbound.allow[{i}]"), reason));
     }
 }
 

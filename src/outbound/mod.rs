@@ -1,7 +1,13 @@
-//! The one HTTP client. It fetches small documents from addresses that the operator wrote down, and nothing else.
+//! The HTTP clients. [`Client`] fetches small documents from addresses that the operator wrote down; [`Guarded`] from URLs that
+//! somebody else supplied, which may lead to no machine of ours.
 //!
-//! No redirects, no proxies from the environment, bodies under a limit, short deadlines. [`Address`] keeps the rule about
-//! schemes, so that no request can be made without it: https anywhere, plain http on loopback only.
+//! No redirects, no proxies from the environment, bodies under a limit, short deadlines. [`Address`] and [`ForeignUrl`] keep the
+//! rules about URLs, so that no request can be made without them. Of the operator's: https anywhere, plain http on loopback only.
+
+mod guarded;
+mod public;
+
+pub use guarded::{ForeignUrl, Guarded};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -102,16 +108,7 @@ impl Client {
     /// `ca_file`: PEM certificates of the authorities to trust, instead of the system's. The error says what is wrong with the
     /// file. Installs aws-lc-rs for rustls if the process has no provider yet.
     pub fn new(ca_file: Option<&Path>) -> Result<Client, String> {
-        // Fails where main was first, which is as good.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_DEADLINE)
-            .timeout(TOTAL_DEADLINE)
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(30));
+        let mut builder = builder(CONNECT_DEADLINE, TOTAL_DEADLINE);
         if let Some(path) = ca_file {
             builder = builder.tls_built_in_root_certs(false);
             for authority in authorities(path)? {
@@ -124,20 +121,39 @@ impl Client {
 
     /// GET, asking for JSON. A status other than 200 is an answer like any other, a redirect too.
     pub async fn get(&self, address: &Address) -> Result<Fetched, OutboundError> {
-        let failed = |reason: String| OutboundError { address: address.to_string(), reason };
-        let request = self.http.get(address.0.clone()).header(ACCEPT, "application/json");
-        let mut response = request.send().await.map_err(|error| failed(causes(&error.without_url())))?;
-        let (status, headers) = (response.status().as_u16(), response.headers());
-        let (max_age, retry_after) = (max_age(headers), retry_after(headers));
-        let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| failed(causes(&error.without_url())))? {
-            if body.len() + piece.len() > BODY_LIMIT {
-                return Err(failed(format!("the answer is larger than {BODY_LIMIT} bytes")));
-            }
-            body.extend_from_slice(&piece);
-        }
-        Ok(Fetched { status, body: body.into(), max_age, retry_after })
+        fetch(self.http.get(address.0.clone()), address.to_string(), BODY_LIMIT).await
     }
+}
+
+/// What both clients have in common.
+fn builder(connect: Duration, total: Duration) -> reqwest::ClientBuilder {
+    // Fails where main was first, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(connect)
+        .timeout(total)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(Duration::from_secs(30))
+}
+
+/// Sends `request` and reads at most `limit` bytes of the answer. `address` is for the error.
+async fn fetch(request: reqwest::RequestBuilder, address: String, limit: usize) -> Result<Fetched, OutboundError> {
+    let failed = |reason: String| OutboundError { address: address.clone(), reason };
+    let sent = request.header(ACCEPT, "application/json").send().await;
+    let mut response = sent.map_err(|error| failed(causes(&error.without_url())))?;
+    let (status, headers) = (response.status().as_u16(), response.headers());
+    let (max_age, retry_after) = (max_age(headers), retry_after(headers));
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| failed(causes(&error.without_url())))? {
+        if body.len() + piece.len() > limit {
+            return Err(failed(format!("the answer is larger than {limit} bytes")));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Fetched { status, body: body.into(), max_age, retry_after })
 }
 
 fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
@@ -196,7 +212,7 @@ mod tests {
     use super::*;
 
     /// Answers every request with `answer`; yields the address.
-    async fn server(answer: Vec<u8>) -> Address {
+    pub(super) async fn server(answer: Vec<u8>) -> Address {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/path?secret=1", listener.local_addr().unwrap());
         tokio::spawn(async move {
