@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::clients::Client;
 use crate::oauth2::ids::time_ordered;
 use crate::oauth2::{AccountId, ErrorCode, FamilyId, GrantId, OAuth2Error, Scope, Secret, SourceName};
+use crate::tokens::claims::Actor;
 use crate::tokens::AccessClaims;
 use crate::tokens::access::{self, Form};
 use crate::tokens::refresh::{self, RefreshClaims};
@@ -26,6 +27,8 @@ pub struct Person {
     pub auth_time: i64,
     pub amr: Vec<String>,
     pub identity_checked_at: i64,
+    /// The sign-in was an exchange: the client acts for the person (RFC 8693 section 4.1).
+    pub exchanged: bool,
 }
 
 /// A new access token.
@@ -94,6 +97,7 @@ pub fn access_token(
         auth_time: None,
         amr: Vec::new(),
         identity_checked_at: None,
+        act: None,
         cnf: None,
     };
     if let Subject::Person(person) = subject {
@@ -105,6 +109,7 @@ pub fn access_token(
         claims.auth_time = Some(person.auth_time);
         claims.amr = person.amr.clone();
         claims.identity_checked_at = Some(person.identity_checked_at);
+        claims.act = person.exchanged.then(|| Actor { sub: client.id.clone() });
     }
     let token = access::mint(&app.keys.ring(), form, &claims, now)?;
     Ok(Minted { token, expires_in })

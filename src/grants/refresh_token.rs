@@ -63,6 +63,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
     let mut record = GrantRecord::of(&identity, &evaluation, &roles, &held.account.username);
     let before: GrantRecord = serde_json::from_str(&held.grant.record).unwrap_or_default();
     (record.amr, record.upstream_session, record.upstream_token) = (before.amr, before.upstream_session, before.upstream_token);
+    record.exchanged = before.exchanged;
     let person = Person {
         account: held.account.id.as_str().into(),
         grant: held.grant.id.as_str().into(),
@@ -72,6 +73,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
         auth_time: held.grant.auth_time,
         amr: record.amr.clone(),
         identity_checked_at: asked.now,
+        exchanged: record.exchanged,
     };
     let audience = if asked.retarget { asked.audience } else { held.audience(app, caller)? };
     // Before the rotation: a token that cannot be made must not cost the caller the refresh token.

@@ -33,6 +33,9 @@ pub struct GrantRecord {
     pub upstream_session: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_token: Option<String>,
+    /// The sign-in was a token exchange.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exchanged: bool,
 }
 
 impl GrantRecord {
@@ -49,6 +52,7 @@ impl GrantRecord {
             amr: identity.amr.clone(),
             upstream_session: upstream.and_then(|u| u.session.clone()),
             upstream_token: upstream.map(|u| u.token_id.clone()),
+            exchanged: false,
         }
     }
 }
@@ -132,6 +136,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         auth_time: identity.auth_time,
         amr: identity.amr.clone(),
         identity_checked_at: asked.now,
+        exchanged: grant == GrantType::TokenExchange,
     };
     mint(&person)?;
 
@@ -141,7 +146,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         first_source: app.sources.first_name().to_owned(),
         client_id: client.id.to_string(),
         client_number: client.number,
-        record: GrantRecord::of(&identity, &evaluation, &roles, &identity.username),
+        record: GrantRecord { exchanged: person.exchanged, ..GrantRecord::of(&identity, &evaluation, &roles, &identity.username) },
         scope: scope.to_string(),
         audience: serde_json::Value::from(asked.audience.clone()).to_string(),
         grant_id: person.grant.to_string(),

@@ -113,9 +113,7 @@ impl Named {
         match &self.source {
             Source::Local(local) => local.recheck(subject).await,
             Source::Ldap(ldap) => ldap.recheck(subject).await,
-            Source::Oidc(_) => {
-                Authentication::Unavailable(Outage::new(&self.name, "a provider cannot be asked about a person without a token"))
-            }
+            Source::Oidc(oidc) => oidc.recheck(subject).await,
         }
     }
 
