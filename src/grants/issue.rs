@@ -4,9 +4,9 @@ use crate::app::App;
 use crate::clients::Client;
 use crate::oauth2::ids::time_ordered;
 use crate::oauth2::{AccountId, ErrorCode, FamilyId, GrantId, OAuth2Error, Scope, Secret, SourceName};
-use crate::tokens::claims::Actor;
 use crate::tokens::AccessClaims;
 use crate::tokens::access::{self, Form};
+use crate::tokens::claims::Actor;
 use crate::tokens::refresh::{self, RefreshClaims};
 
 /// Whose token it is.

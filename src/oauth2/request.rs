@@ -51,10 +51,19 @@ pub struct TokenRequest {
 #[derive(Debug)]
 pub enum Grant {
     ClientCredentials,
-    Password { username: String, password: Secret, source: Option<String> },
-    RefreshToken { refresh_token: Secret },
+    Password {
+        username: String,
+        password: Secret,
+        source: Option<String>,
+    },
+    RefreshToken {
+        refresh_token: Secret,
+    },
     /// `subject_access_token` is ours: the access token that the provider issued beside the id token.
-    TokenExchange { subject_token: Secret, subject_access_token: Option<Secret> },
+    TokenExchange {
+        subject_token: Secret,
+        subject_access_token: Option<Secret>,
+    },
 }
 
 impl Grant {

@@ -154,7 +154,8 @@ impl Management {
 
     /// Remembers that Okta's limit was met: `Retry-After`, else `X-Rate-Limit-Reset`, the second at which it counts anew.
     fn pause(&self, fetched: &Fetched) -> Duration {
-        let reset = fetched.headers.get("x-rate-limit-reset").and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
+        let reset =
+            fetched.headers.get("x-rate-limit-reset").and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
         let until_reset = reset.map(|at: i64| Duration::from_secs(at.saturating_sub(self.clock.now()).try_into().unwrap_or(0)));
         let wait = fetched.retry_after.or(until_reset).unwrap_or(PAUSE_BY_DEFAULT).clamp(Duration::from_secs(1), PAUSE_AT_MOST);
         *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Clock::monotonic() + wait);

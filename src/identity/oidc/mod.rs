@@ -168,7 +168,9 @@ impl Oidc {
                     Unanswered::Down(reason, retry_after) => Halt::Down(Outage { retry_after, ..Outage::new(&self.name, reason) }),
                 })?;
                 if !self.settings.groups.put(&mut claims, names.into()) {
-                    return Err(about((TokenRefusal::GroupsUnavailable, "something else stands where groups_claim points".to_owned())).into());
+                    return Err(
+                        about((TokenRefusal::GroupsUnavailable, "something else stands where groups_claim points".to_owned())).into()
+                    );
                 }
             }
             _ => groups::settle(&self.settings, &claims).map_err(about)?,

@@ -26,9 +26,7 @@ impl Oidc {
     /// The person with this subject, if they are still there, with the groups of now; `auth_time` is 0. The claims hold nothing but
     /// `sub` and the groups.
     pub async fn recheck(&self, subject: &str) -> Authentication {
-        let down = |reason: String, retry_after| {
-            Authentication::Unavailable(Outage { retry_after, ..Outage::new(&self.name, reason) })
-        };
+        let down = |reason: String, retry_after| Authentication::Unavailable(Outage { retry_after, ..Outage::new(&self.name, reason) });
         let Some(management) = self.management.as_ref().filter(|_| self.other_claims.is_empty()) else {
             return down("the provider cannot be asked about a person without a token; set api_token_file".to_owned(), None);
         };

@@ -115,7 +115,8 @@ impl Settings {
         let email = pointer("attributes.email", config.attributes.email.as_ref(), &mut problems);
         let name = pointer("attributes.name", config.attributes.name.as_ref(), &mut problems);
         let algorithms = algorithms(&config.algorithms, &mut problems);
-        let (Some(discovery), Some((base_url, base)), Some(groups), []) = (discovery, base_url.zip(base), groups, problems.as_slice()) else {
+        let (Some(discovery), Some((base_url, base)), Some(groups), []) = (discovery, base_url.zip(base), groups, problems.as_slice())
+        else {
             return Err(problems);
         };
         let audiences = if config.audiences.is_empty() { vec![config.client_id.clone()] } else { config.audiences.clone() };
@@ -271,7 +272,36 @@ mod tests {
         one(|c| c.groups_claim.clear(), "groups_claim: \"\" is not a JSON Pointer");
         let tilde = |c: &mut OidcSource| c.attributes = Attributes { name: Some("/a~2".into()), ..Attributes::default() };
         one(tilde, "attributes.name: \"/a~2\" is not a JSON Pointer");
+        one(|c| c.api_token_file = Some("token".into()), "api_token_file: is for type = \"okta\"");
+        one(|c| c.global_token_revocation_issuer = Some("https://org.okta.test".into()), "global_token_revocation_issuer: has no meaning");
+        let plain = |c: &mut OidcSource| {
+            (c.global_token_revocation, c.global_token_revocation_issuer) = (true, Some("http://org.okta.test".into()));
+        };
+        one(plain, "global_token_revocation_issuer: is plain http");
         assert_eq!(problems(|c| *c = OidcSource::default()).len(), 2);
+    }
+
+    #[test]
+    fn who_signs_revocations() {
+        let revoker = |change: fn(&mut OidcSource)| {
+            let mut config = OidcSource { global_token_revocation: true, ..okta() };
+            change(&mut config);
+            Settings::new(&config).unwrap().revocations.unwrap().0
+        };
+        assert!(Settings::new(&okta()).unwrap().revocations.is_none());
+        assert_eq!(revoker(|_| ()), "https://org.okta.test/oauth2/default");
+        assert_eq!(revoker(|c| c.okta = true), "https://org.okta.test");
+        assert_eq!(revoker(|c| (c.okta, c.base_url) = (true, Some("https://login.org.test/".into()))), "https://login.org.test");
+        assert_eq!(revoker(|c| c.global_token_revocation_issuer = Some("https://a.test/".into())), "https://a.test/");
+    }
+
+    #[test]
+    fn a_pointer_puts_what_it_points_at() {
+        let mut claims = serde_json::json!({"a": {"b": 1}, "c": "x"});
+        assert!(Pointer::parse("/a/d~1e").unwrap().put(&mut claims, 2.into()));
+        assert!(Pointer::parse("/f/g").unwrap().put(&mut claims, 3.into()));
+        assert!(!Pointer::parse("/c/h").unwrap().put(&mut claims, 4.into()));
+        assert_eq!(claims, serde_json::json!({"a": {"b": 1, "d/e": 2}, "c": "x", "f": {"g": 3}}));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //   POST /lab/access   {issuer, account, client, claims}                an access token for userinfo, which then answers `claims` too
 //   POST /lab/sign     {issuer, header, claims}                         any JWT, signed with the issuer's key
 //   POST /lab/jwks     {issuer, status, headers}                        how the key set answers; status 0 hangs up
-//   POST /lab/userinfo {issuer, status, headers}                        the same for userinfo
+//   POST /lab/userinfo {issuer, status, headers, body}                  the same for userinfo; with a body, a lie
 //   POST /lab/okta     {issuer, token, users, …}                        the organisation's management API (management.mjs)
 //   GET  /lab/fetches?issuer=NAME                                       how often metadata, keys, userinfo, the API were fetched
 //
@@ -93,7 +93,7 @@ class Issuer {
       conformIdTokenClaims: false,
       findAccount: (_, account, token) => ({
         accountId: account,
-        claims: () => ({ ...claimsOf(account), ...this.overrides.get(token?.jti) }),
+        claims: () => ({ ...claimsOf(account.replace(/^00u/, '')), ...this.overrides.get(token?.jti) }),
       }),
       features: {
         clientCredentials: { enabled: true },
@@ -125,10 +125,12 @@ class Issuer {
   async access({ account = 'alice', client: id = 'countersign-lab', claims = {} }) {
     const client = await this.provider.Client.find(id);
     if (!client) throw new Error(`no client ${id}`);
-    const grant = new this.provider.Grant({ accountId: account, clientId: id });
+    // The sub of userinfo.
+    const accountId = `00u${account}`;
+    const grant = new this.provider.Grant({ accountId, clientId: id });
     grant.addOIDCScope('openid');
     const grantId = await grant.save();
-    const token = new this.provider.AccessToken({ accountId: account, client, grantId, gty: 'authorization_code', scope: 'openid' });
+    const token = new this.provider.AccessToken({ accountId, client, grantId, gty: 'authorization_code', scope: 'openid' });
     const text = await token.save();
     this.overrides.set(token.jti, claims);
     return text;
@@ -152,9 +154,9 @@ class Issuer {
     const broken = { '/v1/keys': 'jwks', '/v1/userinfo': 'userinfo' }[path];
     if (broken) {
       this.fetches[broken] += 1;
-      const { status, headers } = this[broken];
+      const { status, headers, body } = this[broken];
       if (status === 0) return request.socket.destroy();
-      if (status !== 200) return response.writeHead(status, headers).end('{}');
+      if (status !== 200 || body) return response.writeHead(status, headers).end(JSON.stringify(body ?? {}));
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     }
     return this.handler(request, response);
@@ -192,7 +194,7 @@ const lab = {
     return {};
   },
   async userinfo(body) {
-    find(body).userinfo = { status: body.status ?? 200, headers: body.headers ?? {} };
+    find(body).userinfo = { status: body.status ?? 200, headers: body.headers ?? {}, body: body.body };
     return {};
   },
   okta: async ({ issuer, ...settings }) => organisation(issuer).management.set(settings),
