@@ -84,3 +84,37 @@ pub fn fill(settings: &Settings, claims: &mut Value, answer: Map<String, Value>)
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn beside(at_hash: Value, algorithm: Algorithm, access_token: &str) -> bool {
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}.AAAA", encode(json!({"alg": "RS256"})), encode(json!({"iss": "https://a.test", "at_hash": at_hash})));
+        belongs(&UnverifiedIdToken::parse(&text).unwrap(), algorithm, &Secret::new(access_token)).is_ok()
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_algorithm() {
+        // The first pair is of OpenID Connect Core 1.0 appendix A.3.
+        let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        let of = [
+            ("77QmUPtjPfzWtF2AnpK9RQ", [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256]),
+            ("jtAeDp945y1dDqU3nkIVGNZP1HjH_MFs", [Algorithm::RS384, Algorithm::PS384, Algorithm::ES384]),
+            ("q7nS86GgvvFaZkzALLWqJYaJIKw2wCDAVfCAsm5CrBM", [Algorithm::RS512, Algorithm::PS512, Algorithm::EdDSA]),
+        ];
+        for (hash, algorithms) in of {
+            for algorithm in algorithms {
+                assert!(beside(json!(hash), algorithm, token), "{algorithm:?}");
+                assert!(!beside(json!(hash), algorithm, "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Z"), "{algorithm:?}");
+            }
+            assert_eq!(of.iter().filter(|(_, others)| beside(json!(hash), others[0], token)).count(), 1, "{hash}");
+        }
+        for odd in [json!(""), json!(null), json!(7), json!("77QmUPtjPfzWtF2AnpK9RQ==")] {
+            assert!(!beside(odd, Algorithm::RS256, token));
+        }
+    }
+}
