@@ -27,14 +27,19 @@ basic() { printf 'Basic %s' "$(printf '%s:%s' "$1" "$2" | base64 -w 0)"; }
 
 now_us() { printf '%s' "${EPOCHREALTIME/[.,]/}"; }
 
-# Three ports on which nothing answers.
+# Builds a program of this folder and prints its path.
+bench_program() {
+  cargo bench --quiet --no-run --manifest-path "$root/Cargo.toml" --bench "$1" --message-format=json | executable "$1"
+}
+
+# So many ports on which nothing answers.
 free_ports() {
   local found=() try
-  while [ "${#found[@]}" -lt 3 ]; do
+  while [ "${#found[@]}" -lt "$1" ]; do
     try=$((20000 + RANDOM % 12000))
     (exec 3<> "/dev/tcp/127.0.0.1/$try") 2> /dev/null || found+=("$try")
   done
-  printf '%s %s %s\n' "${found[@]}"
+  printf '%s\n' "${found[*]}"
 }
 
 # The status of GET, or nothing. In bash alone: a program started for each try would take longer than what is measured.
@@ -61,28 +66,59 @@ wait_for() {
   done
 }
 
-# Starts Countersign and prints how many milliseconds passed until /readyz said 200.
+# Everything that keep_server was told of is stopped at the end.
+keep_server() {
+  disown "$1"
+  servers+=("$1")
+}
+
+stop_all() {
+  local pid
+  for pid in "${servers[@]:+${servers[@]}}"; do kill "$pid" 2> /dev/null || true; done
+  for pid in "${servers[@]:+${servers[@]}}"; do
+    while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
+  done
+  servers=()
+}
+
+config_of() { printf '%s/%s/countersign.toml' "$work" "$1"; }
+
+# The port in NAME's configuration.
+port_of() { sed -n 's/^listen = .*:\([0-9]*\)"$/\1/p' "$(config_of "$1")"; }
+
+# Writes a configuration: NAME PORT [MORE] [DATABASE_URL] [ISSUER].
+configure() {
+  mkdir -p "$work/$1"
+  {
+    printf '[server]\nlisten = "127.0.0.1:%s"\n' "$2"
+    [ -z "${5:-}" ] || printf 'issuer = "%s"\n' "$5"
+    printf '[database]\nurl = "%s"\n[log]\nlevel = "warn"\n' "${4:-sqlite:countersign.db}"
+    # shellcheck disable=SC2059
+    printf "${3:-}\n"
+  } > "$(config_of "$1")"
+}
+
+# Starts NAME on PORT, sets `server` and prints how many milliseconds passed until /readyz said 200. Not in a subshell: write the output to a file.
 start_countersign() {
   local began
   began=$(now_us)
-  "$countersign" serve --config "$config" > "$work/serve.log" 2>&1 &
+  "$countersign" serve --config "$(config_of "$1")" > "$work/$1.log" 2>&1 &
   server=$!
-  disown
-  wait_for "$port" /readyz 200
+  keep_server "$server"
+  wait_for "$2" /readyz 200
   awk -v us="$(($(now_us) - began))" 'BEGIN { printf "%.1f\n", us / 1000 }'
 }
 
 stop_countersign() {
-  kill "$server"
-  while kill -0 "$server" 2> /dev/null; do sleep 0.05; done
-  server=
+  kill "$1"
+  while kill -0 "$1" 2> /dev/null; do sleep 0.05; done
 }
 
-# Adds a client and prints its Authorization header.
+# Adds a client to the database of NAME and prints its Authorization header: NAME ID FLAG….
 add_client() {
-  local id=$1 secret
-  shift
-  secret=$("$countersign" client add "$id" --grant client_credentials --introspect any "$@" --config "$config" --json | member client_secret)
+  local name=$1 id=$2 secret
+  shift 2
+  secret=$("$countersign" client add "$id" --grant client_credentials --introspect any "$@" --config "$(config_of "$name")" --json | member client_secret)
   [ -n "$secret" ] || fail "client add printed no secret for $id"
   basic "$id" "$secret"
 }
@@ -117,8 +153,8 @@ load() {
   printf '%s\n' "$requests" >> "$work/$1.requests"
 }
 
-# Resident memory of Countersign in MB.
-resident() { awk '/^VmRSS:/ { printf "%.1f", $2 * 1024 / 1e6 }' "/proc/$server/status"; }
+# Resident memory of a process in MB.
+resident() { awk '/^VmRSS:/ { printf "%.1f", $2 * 1024 / 1e6 }' "/proc/$1/status"; }
 
 median() { sort -n "$work/$1" | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
 

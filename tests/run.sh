@@ -37,7 +37,7 @@ command -v cargo > /dev/null || fail "cargo is missing: install a Rust toolchain
 
 peers=$(mktemp -d "${TMPDIR:-/tmp}/countersign-peers.XXXXXX")
 chmod 711 "$peers" # PostgreSQL refuses to run as root: its own user must get through
-mkdir -m 700 "$peers/tmp" # the temporary directories of the stories, with the directory servers that some of them start
+mkdir -m 711 "$peers/tmp" # the temporary directories of the stories, with the servers that some of them start
 started=()
 stop_peers() {
   local status=$?
@@ -48,6 +48,12 @@ stop_peers() {
   # Those of stories that were cut off; they may be stopped (SIGSTOP), then only SIGKILL ends them.
   for pid_file in "$peers"/tmp/*/slapd.pid; do
     [ ! -f "$pid_file" ] || kill -KILL "$(cat "$pid_file")" 2> /dev/null || true
+  done
+  for cluster in "$peers"/tmp/*/cluster "$peers"/tmp/*/*/cluster; do
+    [ ! -d "$cluster" ] || bash "$root/tests/peers/postgres.sh" stop "$(dirname "$cluster")" > /dev/null 2>&1 || true
+  done
+  for disk in "$peers"/tmp/*/disk; do
+    [ ! -d "$disk" ] || as_root umount -l "$disk" 2> /dev/null || true
   done
   rm -rf "$peers"
   exit "$status"

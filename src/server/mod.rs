@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -47,6 +48,22 @@ pub enum ServeError {
     Bind { key: &'static str, address: SocketAddr, cause: io::Error },
 }
 
+/// Descriptors beyond those of connections: the database, directories, files.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// A process may open few files at first (1,024 on most systems), and as many as the hard limit says for the asking.
+fn allow_descriptors(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let have = if raised.is_ok() { limit.maximum } else { limit.current };
+    let wanted = connections as u64 + OTHER_DESCRIPTORS;
+    if let Some(have) = have.filter(|have| *have < wanted) {
+        tracing::warn!(
+            "limits.connections = {connections} needs {wanted} open files, and the system allows {have}: raise its limit (LimitNOFILE)"
+        );
+    }
+}
+
 /// A bound listener.
 #[derive(Debug)]
 pub struct Listener {
@@ -65,6 +82,7 @@ impl Listener {
     /// without `trusted_proxies` is refused here.
     pub async fn bind(server: &config::Server, limits: &config::Limits) -> Result<Listener, ServeError> {
         let tls = read_tls(server).map_err(ServeError::Config)?;
+        allow_descriptors(limits.connections);
         let tcp = bind_tcp("server.listen", server.listen).await?;
         Listener::new(tcp, "server.listen", server.listen, tls, Proxies::new(server), limits.connections, limits.request_timeout)
     }

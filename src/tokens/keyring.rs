@@ -64,6 +64,14 @@ impl<K> Held<K> {
     }
 }
 
+/// Of the keys in use at `now` the one that began last. A clock that was set back before all of them finds the one that begins
+/// first: it has been in use already.
+fn in_use<'a, K>(all: impl Iterator<Item = &'a Held<K>> + Clone, now: i64) -> Option<&'a K> {
+    let usable = all.clone().filter(|held| held.usable(now)).max_by_key(|held| held.active_at);
+    let held = usable.or_else(|| all.filter(|held| now < held.active_at).min_by_key(|held| held.active_at));
+    held.map(|held| &held.key)
+}
+
 /// All keys that are neither removed nor revoked.
 #[derive(Debug)]
 pub struct Keyring {
@@ -99,14 +107,13 @@ impl Keyring {
 
     /// The key that signs at `now`: of those in use, the one that began last.
     pub fn signing_key(&self, algorithm: SigningAlgorithm, now: i64) -> Result<&SigningKey, TokenError> {
-        let in_use = self.signing.values().filter(|held| held.key.algorithm == algorithm && held.usable(now));
-        in_use.max_by_key(|held| held.active_at).map(|held| &held.key).ok_or(TokenError::NoKey("sign"))
+        let fitting = self.signing.values().filter(|held| held.key.algorithm == algorithm);
+        in_use(fitting, now).ok_or(TokenError::NoKey("sign"))
     }
 
     /// The key that seals at `now`.
     pub fn sealing_key(&self, now: i64) -> Result<&SealingKey, TokenError> {
-        let in_use = self.sealing.values().filter(|held| held.usable(now));
-        in_use.max_by_key(|held| held.active_at).map(|held| &held.key).ok_or(TokenError::NoKey("seal"))
+        in_use(self.sealing.values(), now).ok_or(TokenError::NoKey("seal"))
     }
 
     /// The signing key named `kid`, in use, published or retired.

@@ -11,6 +11,8 @@ pub enum Database {
     /// In the directory of the server.
     Sqlite,
     Postgres(Postgres),
+    /// On a PostgreSQL of the story's own, see [`super::Cluster`].
+    Own(String),
 }
 
 /// A database on the PostgreSQL that `tests/run.sh` started, dropped with this value.
@@ -31,7 +33,7 @@ impl Database {
     }
 
     pub fn is_postgres(&self) -> bool {
-        matches!(self, Database::Postgres(_))
+        matches!(self, Database::Postgres(_) | Database::Own(_))
     }
 
     /// What `database.url` says.
@@ -39,6 +41,7 @@ impl Database {
         match self {
             Database::Sqlite => "sqlite:countersign.db".to_owned(),
             Database::Postgres(postgres) => postgres.url(),
+            Database::Own(url) => url.clone(),
         }
     }
 
@@ -46,6 +49,7 @@ impl Database {
     pub fn rows(&self, directory: &Path, query: &str) -> Vec<String> {
         let text = match self {
             Database::Postgres(postgres) => psql(&postgres.url(), query),
+            Database::Own(url) => psql(url, query),
             Database::Sqlite => {
                 let mut python = Command::new("python3");
                 python.arg("-c").arg(SQLITE_SHELL).arg(directory.join("countersign.db")).arg(query);

@@ -202,6 +202,16 @@ impl Server {
         Answer::of(request.send().await.expect("the server answers")).await
     }
 
+    /// POST of a form by a client, None if no whole answer came: what the server did is then unknown.
+    pub async fn attempt(&self, path: &str, client: &Client, parameters: &[(&str, &str)]) -> Option<Answer> {
+        let request = self.http.post(self.url(path)).header(AUTHORIZATION, client.basic());
+        let response = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form(parameters)).send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.text().await.ok()?;
+        let json = serde_json::from_str(&body).unwrap_or(Value::Null);
+        Some(Answer { status, headers, body, json })
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         Answer::of(self.http.get(self.url(path)).send().await.expect("the server answers")).await
     }

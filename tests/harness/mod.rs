@@ -3,6 +3,7 @@
 //! A story that needs a peer asks for it; without the peer it fails and says to run `tests/run.sh`.
 
 mod certificates;
+mod cluster;
 mod database;
 mod http;
 mod ldap;
@@ -13,6 +14,7 @@ mod server;
 mod setup;
 
 pub use certificates::Certificates;
+pub use cluster::{Cluster, Disk};
 pub use database::Database;
 pub use http::{Answer, Client};
 pub use ldap::Ldap;

@@ -89,6 +89,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
         let mut command = binary();
         command.current_dir(self.directory()).arg("serve").arg("--config").arg(self.setup.config_path());
+        command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file handle can be cloned")).stderr(log);
         self.child = Some(command.spawn().expect("the binary starts"));
         for _ in 0..START_LIMIT.as_millis() / 20 {

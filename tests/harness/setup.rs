@@ -20,6 +20,8 @@ pub struct Setup {
     host: &'static str,
     /// The authority of the listener's certificate, where it speaks TLS.
     pub(super) authority: Option<PathBuf>,
+    /// Variables of the server's environment.
+    pub(super) environment: Vec<(&'static str, std::ffi::OsString)>,
 }
 
 impl Setup {
@@ -31,6 +33,7 @@ impl Setup {
             file: "countersign.toml",
             host: "127.0.0.1",
             authority: None,
+            environment: Vec::new(),
         };
         if setup.database.is_postgres() {
             let mut key = [0u8; 32];
@@ -50,6 +53,7 @@ impl Setup {
             file: "second.toml",
             host: "127.0.0.1",
             authority: None,
+            environment: Vec::new(),
         }
     }
 
@@ -79,6 +83,17 @@ impl Setup {
     pub fn file(self, name: &str, content: &str) -> Setup {
         self.write(name, content);
         self
+    }
+
+    /// A variable that the server finds in its environment; other commands do not.
+    pub fn environment(mut self, name: &'static str, value: impl Into<std::ffi::OsString>) -> Setup {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Where a file beside the configuration is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// The lab's directory as the source `name`; `more` holds further keys of the source.

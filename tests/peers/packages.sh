@@ -19,6 +19,7 @@ install_missing_packages() {
   done <<'P'
 slapd slapd
 ldapmodify ldap-utils
+faketime faketime
 psql postgresql-client
 openssl openssl
 curl curl

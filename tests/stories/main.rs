@@ -13,18 +13,22 @@
 mod harness;
 
 mod check_finds_what_stops_serve;
+mod clock_is_stepped;
 mod command_line_asks_twice;
 mod config_mistakes;
 mod confused_tokens;
 mod croit_clients_log_in;
+mod database_fails;
 mod databases_are_migrated;
 mod declared_clients_belong_to_the_file;
 mod directory_is_down;
 mod directory_refuses;
 mod first_start_greets;
+mod floods_are_held;
 mod groups_become_roles;
 mod house_rules;
 mod keys_turn;
+mod killed_under_load;
 mod leaver_loses_access;
 mod local_accounts;
 mod metrics_are_true;
