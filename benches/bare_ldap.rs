@@ -30,9 +30,7 @@ async fn main() -> Result<(), Failure> {
     let tls = Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     let done = Arc::new(AtomicU64::new(0));
     let next = Arc::new(AtomicU64::new(0));
-    let tasks: Vec<_> = (0..workers)
-        .map(|_| tokio::spawn(work(kept, address.clone(), tls.clone(), done.clone(), next.clone())))
-        .collect();
+    let tasks: Vec<_> = (0..workers).map(|_| tokio::spawn(work(kept, address.clone(), tls.clone(), done.clone(), next.clone()))).collect();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let count = done.load(Ordering::Relaxed);
     for task in tasks {
@@ -46,7 +44,13 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn work(kept: bool, address: String, tls: Arc<rustls::ClientConfig>, done: Arc<AtomicU64>, next: Arc<AtomicU64>) -> Result<(), Failure> {
+async fn work(
+    kept: bool,
+    address: String,
+    tls: Arc<rustls::ClientConfig>,
+    done: Arc<AtomicU64>,
+    next: Arc<AtomicU64>,
+) -> Result<(), Failure> {
     let mut service = connect(&address, &tls).await?;
     service.simple_bind("cn=svc,ou=services,dc=lab,dc=test", "svcpw").await?.success()?;
     let mut binder = connect(&address, &tls).await?;

@@ -3,7 +3,7 @@
 use super::ldap::Ldap;
 use super::local::Local;
 use super::oidc::Oidc;
-use super::{Authentication, Outage, Refusal, RefusalReason};
+use super::{Authentication, Refusal, RefusalReason};
 use crate::metrics::{self, SignIn};
 use crate::oauth2::{Secret, SourceName};
 
@@ -131,10 +131,7 @@ impl Named {
         match &self.source {
             Source::Local(local) => local.lookup(login).await,
             Source::Ldap(ldap) => ldap.lookup(login).await,
-            Source::Oidc(_) => Authentication::Unavailable(Outage::new(
-                &self.name,
-                "a provider cannot be asked about a person without a token; pass the claims with --claims FILE",
-            )),
+            Source::Oidc(oidc) => oidc.lookup(login).await,
         }
     }
 }

@@ -96,7 +96,7 @@ impl Oidc {
         answer["token"].as_str().expect("the provider signs a token").to_owned()
     }
 
-    /// How userinfo answers from now on: `status` (0 hangs up), `headers`, `body` (a lie); `{}` is health.
+    /// How userinfo answers from now on: `status` (0 hangs up, -1 is silent), `headers`, `body` (a lie); `{}` is health.
     pub async fn userinfo(&self, answer: Value) {
         self.lab("userinfo", answer).await;
     }

@@ -9,7 +9,6 @@
 )]
 
 #[path = "../harness/mod.rs"]
-#[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
 mod check_finds_what_stops_serve;

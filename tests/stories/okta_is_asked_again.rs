@@ -95,7 +95,8 @@ on_both_databases! {
         }
         let query = "SELECT reason FROM audit_records WHERE event = 'refresh_refused' ORDER BY reason";
         let mut found = ground.server.rows_when(expected.len(), query).await;
-        (found.sort_unstable(), expected.sort_unstable());
+        found.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(found, expected);
     }
 
@@ -141,5 +142,19 @@ on_both_databases! {
         let answer = ground.exchange().await;
         assert!(answer.ok().get("refresh_token").is_none(), "Okta could not be asked for the department again");
         assert!(ground.server.log().contains("/department"), "{}", ground.server.log());
+    }
+
+    async fn explain_asks_okta(database) {
+        let ground = Ground::new(database, MAPPING).await;
+        for who in ["00ualice", "alice@example.test"] {
+            let said = ground.server.cli(&["explain", "--source", "okta", "--user", who]).await.ok();
+            assert!(said.contains("engineer") && said.contains("engineers") && said.contains("user"), "{said}");
+        }
+        for nobody in ["carol@example.test", "..", "a/../00ualice"] {
+            ground.server.cli(&["explain", "--source", "okta", "--user", nobody]).await.failed(1);
+        }
+        ground.alice(json!({"status": "SUSPENDED"})).await;
+        let said = ground.server.cli(&["explain", "--source", "okta", "--user", "00ualice"]).await.failed(1);
+        assert!(said.contains("disabled"), "{said}");
     }
 }

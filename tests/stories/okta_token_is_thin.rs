@@ -112,6 +112,7 @@ on_both_databases! {
         for broken in [
             json!({"status": 500}),
             json!({"status": 0}),
+            json!({"status": -1}),
             json!({"status": 302, "headers": {"location": "https://elsewhere.test/"}}),
             json!({"body": ["00ualice"]}),
             json!({"status": 429, "headers": {"retry-after": "7"}}),
@@ -121,7 +122,7 @@ on_both_databases! {
             answer.unavailable();
             assert!(broken["status"] != 429 || answer.header("retry-after") == "7", "{:?}", answer.headers);
         }
-        assert_eq!(ground.okta.fetches("userinfo").await, 5, "each was one try");
+        assert_eq!(ground.okta.fetches("userinfo").await, 6, "each was one try");
         ground.okta.userinfo(json!({})).await;
         assert_eq!(ground.roles(&ground.exchange(&thin, &access).await).await, ["engineer", "user"]);
         ground.refused_as(&[]).await;

@@ -61,14 +61,19 @@ impl Management {
         Ok(management)
     }
 
+    /// The id of the person whom `login` names, an id or a login of Okta's.
+    pub async fn id_of(&self, login: &str) -> Result<String, Unanswered> {
+        // Dots alone would lead to another place of the API.
+        if login.is_empty() || login.len() > 256 || login.bytes().all(|b| b == b'.') || login.contains(char::is_control) {
+            return Err(Unanswered::Gone);
+        }
+        let user = self.user(login).await?;
+        user.get("id").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| down("Okta's answer about a user has no id"))
+    }
+
     /// Why this person may no longer be let in; none if nothing is against it.
     pub async fn refusal(&self, subject: &str) -> Result<Option<(RefusalReason, String)>, Unanswered> {
-        let user = within_deadline(async {
-            let address = self.base.below(&["api", "v1", "users", okta_id(subject)?], None);
-            let fetched = self.get(&address).await?;
-            serde_json::from_slice::<Value>(&fetched.body).map_err(|_| down(format!("GET {address}: no JSON")))
-        });
-        let user = user.await?;
+        let user = self.user(okta_id(subject)?).await?;
         // The API finds people by login too: an id that is somebody's login must not become that person.
         if user.get("id").and_then(Value::as_str) != Some(subject) {
             return Err(down("Okta's answer is about another user than the one asked for"));
@@ -115,6 +120,15 @@ impl Management {
             }
         }
         Err(down(format!("Okta's list of groups has more than {MOST_PAGES} pages")))
+    }
+
+    async fn user(&self, who: &str) -> Result<Value, Unanswered> {
+        within_deadline(async {
+            let address = self.base.below(&["api", "v1", "users", who], None);
+            let fetched = self.get(&address).await?;
+            serde_json::from_slice(&fetched.body).map_err(|_| down(format!("GET {address}: no JSON")))
+        })
+        .await
     }
 
     async fn get(&self, address: &Address) -> Result<Fetched, Unanswered> {

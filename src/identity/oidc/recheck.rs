@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Oidc, Unanswered, refusal};
+use super::{Management, Oidc, Unanswered, refusal};
 use crate::identity::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason, TokenRefusal};
 
 impl Oidc {
@@ -23,12 +23,53 @@ impl Oidc {
         self.management.is_some() && self.other_claims.is_empty()
     }
 
+    /// Whom it can be asked by, else why not.
+    fn asked(&self) -> Result<&Management, Authentication> {
+        let cannot = |reason: String| Authentication::Unavailable(Outage::new(&self.name, reason));
+        match &self.management {
+            None => Err(cannot(
+                "the provider cannot be asked about a person without a token of theirs (Okta can, with api_token_file)".to_owned(),
+            )),
+            Some(_) if !self.other_claims.is_empty() => {
+                let claims = self.other_claims.join(", ");
+                Err(cannot(format!("Okta's API does not tell what the mapping looks at: {claims}")))
+            }
+            Some(management) => Ok(management),
+        }
+    }
+
+    fn unanswered(&self, subject: Option<&str>, unanswered: Unanswered) -> Authentication {
+        match unanswered {
+            Unanswered::Gone => {
+                let refusal = Refusal::new(RefusalReason::UnknownUser, "Okta has no such user");
+                Authentication::Refused(Refusal { subject: subject.map(str::to_owned), ..refusal })
+            }
+            Unanswered::Down(reason, retry_after) => Authentication::Unavailable(Outage { retry_after, ..Outage::new(&self.name, reason) }),
+        }
+    }
+
+    /// The person whom `login`, a login or an id of Okta's, names, as [`Oidc::recheck`] finds them: for `explain`.
+    pub async fn lookup(&self, login: &str) -> Authentication {
+        let management = match self.asked() {
+            Ok(management) => management,
+            Err(Authentication::Unavailable(outage)) => {
+                let reason = format!("{}; pass the claims with --claims FILE", outage.reason);
+                return Authentication::Unavailable(Outage { reason, ..outage });
+            }
+            Err(other) => return other,
+        };
+        match management.id_of(login).await {
+            Ok(subject) => self.recheck(&subject).await,
+            Err(unanswered) => self.unanswered(None, unanswered),
+        }
+    }
+
     /// The person with this subject, if they are still there, with the groups of now; `auth_time` is 0. The claims hold nothing but
     /// `sub` and the groups.
     pub async fn recheck(&self, subject: &str) -> Authentication {
-        let down = |reason: String, retry_after| Authentication::Unavailable(Outage { retry_after, ..Outage::new(&self.name, reason) });
-        let Some(management) = self.management.as_ref().filter(|_| self.other_claims.is_empty()) else {
-            return down("the provider cannot be asked about a person without a token; set api_token_file".to_owned(), None);
+        let management = match self.asked() {
+            Ok(management) => management,
+            Err(cannot) => return cannot,
         };
         let refused = |refusal: Refusal| Authentication::Refused(Refusal { subject: Some(subject.to_owned()), ..refusal });
         let answer = async {
@@ -40,8 +81,7 @@ impl Oidc {
         let names = match answer.await {
             Ok(Ok(names)) => names,
             Ok(Err((reason, detail))) => return refused(Refusal::new(reason, detail)),
-            Err(Unanswered::Gone) => return refused(Refusal::new(RefusalReason::UnknownUser, "Okta has no such user")),
-            Err(Unanswered::Down(reason, retry_after)) => return down(reason, retry_after),
+            Err(unanswered) => return self.unanswered(Some(subject), unanswered),
         };
         let mut claims = json!({ "sub": subject });
         if !self.settings.groups.put(&mut claims, Value::from(names.clone())) {

@@ -10,7 +10,7 @@
 //   POST /lab/rotate   {issuer}                                         an emergency: the old key is gone at once
 //   POST /lab/access   {issuer, account, client, claims}                an access token for userinfo, which then answers `claims` too
 //   POST /lab/sign     {issuer, header, claims}                         any JWT, signed with the issuer's key
-//   POST /lab/jwks     {issuer, status, headers}                        how the key set answers; status 0 hangs up
+//   POST /lab/jwks     {issuer, status, headers}                        how the key set answers; status 0 hangs up, -1 is silent
 //   POST /lab/userinfo {issuer, status, headers, body}                  the same for userinfo; with a body, a lie
 //   POST /lab/okta     {issuer, token, users, …}                        the organisation's management API (management.mjs)
 //   GET  /lab/fetches?issuer=NAME                                       how often metadata, keys, userinfo, the API were fetched
@@ -156,6 +156,7 @@ class Issuer {
       this.fetches[broken] += 1;
       const { status, headers, body } = this[broken];
       if (status === 0) return request.socket.destroy();
+      if (status === -1) return undefined;
       if (status !== 200 || body) return response.writeHead(status, headers).end(JSON.stringify(body ?? {}));
       for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     }
