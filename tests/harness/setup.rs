@@ -57,6 +57,11 @@ impl Setup {
         }
     }
 
+    /// Another name for its configuration file: for a third node.
+    pub fn named(self, file: &'static str) -> Setup {
+        Setup { file, ..self }
+    }
+
     /// Appends to the configuration. `server.listen`, `database.url` and, on PostgreSQL, `keys.encryption_key_file` are added
     /// where the text does not set them.
     pub fn config(mut self, text: &str) -> Setup {

@@ -47,5 +47,6 @@ mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;
 mod testing_ground;
+mod three_nodes_are_attacked;
 mod two_nodes_share_a_database;
 mod wire_errors;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::Clock;
-use crate::storage::StorageError;
+use crate::storage::{StorageError, settings};
 
 fn open(url: &str) -> Storage {
     Storage::open(&config::Database { url: Secret::new(url), url_file: None, pool_size: 2, acquire_timeout: Duration::from_millis(500) })
@@ -35,10 +35,12 @@ async fn lost_connections_are_replaced() {
 }
 
 #[test]
-fn a_newer_database_stops_an_older_program() {
+fn an_older_program_works_on_a_newer_database_until_something_is_taken_away() {
     for database in [Database::sqlite(), Database::postgres()] {
         let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('20990101000000')";
         database.storage.write_blocking(move |tx| Ok(diesel::sql_query(newer).execute(tx)?)).unwrap();
+        assert_eq!(database.storage.migrate().unwrap(), [""; 0], "it only added something");
+        database.storage.write_blocking(|tx| settings::raise(tx, "schema_floor", 20_990_101_000_000)).unwrap();
         let Err(StorageError::Invalid(reason)) = database.storage.migrate() else { panic!("migrated") };
         assert!(reason.contains("20990101000000") && reason.contains("newer Countersign"), "{reason}");
     }
