@@ -101,7 +101,7 @@ on_both_databases! {
             answer(json!({"path": "groups", "status": 0})),
             answer(json!({"path": "groups", "status": 302, "headers": {"location": groups_of("00ualice")}})),
             answer(json!({"path": "groups", "status": 403})),
-            answer(json!({"path": "groups", "status": 200, "body": [], "after": 60_000})),
+            answer(json!({"path": "groups", "status": 200, "body": [], "hold": true})),
             answer(json!({"path": "groups", "status": 200, "body": {"profile": {"name": "g249"}}})),
             answer(json!({"path": "groups", "status": 200, "body": [{"id": "00g1"}]})),
         ];

@@ -63,6 +63,20 @@ impl Ground {
         self.server.raw(PATH, &[("authorization", &authorization), ("content-type", "application/json")], body.to_string()).await
     }
 
+    /// A sign-in of alice that Okta's API holds up until she was logged out, which is answered `status`.
+    async fn held_up(&self, status: &u16) -> Answer {
+        let before = self.okta.fetches("api").await;
+        let held = json!({"path": "groups", "status": 200, "body": [{"profile": {"name": "Everyone"}}], "hold": true});
+        self.okta.okta(json!({"answer": held})).await;
+        let token = self.okta.mint_with(json!({"account": "alice", "claims": {"groups": null}})).await;
+        let (signed_in, ()) = tokio::join!(self.exchange(&token), async {
+            eventually(Duration::from_secs(20), "Okta is asked", async || self.okta.fetches("api").await > before).await;
+            assert_eq!(self.log_out("alice").await.status, *status);
+            self.okta.okta(json!({"answer": null})).await;
+        });
+        signed_in
+    }
+
     async fn log_out(&self, account: &str) -> Answer {
         self.post(&self.token(json!({}), json!({})).await, &self.person(account)).await
     }
@@ -210,17 +224,12 @@ on_both_databases! {
             if round == 1 {
                 ground.exchange(&later(&ground.okta, "alice").await).await.ok();
             }
-            let before = ground.okta.fetches("api").await;
-            let slow = json!({"path": "groups", "status": 200, "body": [{"profile": {"name": "Everyone"}}], "after": 1_500});
-            ground.okta.okta(json!({"answer": slow})).await;
-            let token = ground.okta.mint_with(json!({"account": "alice", "claims": {"groups": null}})).await;
-            let (signed_in, status) = tokio::join!(ground.exchange(&token), async {
-                eventually(Duration::from_secs(20), "Okta is asked", async || ground.okta.fetches("api").await > before).await;
-                ground.log_out("alice").await.status
-            });
-            assert_eq!(status, [404, 204][round]);
+            // On a slow machine Okta's answer may come too late for the sign-in: that proves nothing, so once more.
+            let mut signed_in = ground.held_up(&[404, 204][round]).await;
+            while signed_in.status == 503 {
+                signed_in = ground.held_up(&[404, 204][round]).await;
+            }
             signed_in.refused(400, "invalid_grant");
-            ground.okta.okta(json!({"answer": null})).await;
         }
         let query = "SELECT reason FROM audit_records WHERE event = 'sign_in_refused'";
         assert_eq!(ground.server.rows_when(2, query).await, ["revoked_meanwhile"; 2]);

@@ -4,17 +4,17 @@
 //   token      the API token that it accepts, "api-token" at first
 //   users      {id: {status, groups: [names], login, answers_as}}; added to those that are there, null removes one
 //   page       groups in a page, 200 at most
-//   answer     {path: "groups" | "user", status, headers, body}: answers this instead; status 0 hangs up; null heals
+//   answer     {path: "groups" | "user", status, headers, body}: answers this instead; status 0 hangs up; with hold: true not before
+//              the next POST /lab/okta; null heals
 //   next       a link to the next page that every page ends with, a lie
-import { setTimeout as sleep } from 'node:timers/promises';
-
 export class Management {
   constructor(base, count) {
-    Object.assign(this, { base, count, token: 'api-token', users: {}, page: 200, answer: null, next: null });
+    Object.assign(this, { base, count, token: 'api-token', users: {}, page: 200, answer: null, next: null, held: [] });
   }
 
   set({ users = {}, ...settings }) {
     Object.assign(this, settings);
+    for (const release of this.held.splice(0)) release();
     for (const [id, user] of Object.entries(users)) {
       if (user === null) delete this.users[id];
       else this.users[id] = { ...this.users[id], ...user };
@@ -29,7 +29,7 @@ export class Management {
     const url = new URL(rest, 'http://stand.in');
     const [, asked, groups] = /^\/users\/([^/]+)(\/groups)?$/.exec(url.pathname) ?? [];
     const broken = this.answer?.path === (groups ? 'groups' : 'user') ? this.answer : null;
-    if (broken?.after) await sleep(broken.after);
+    if (broken?.hold) await new Promise((release) => { this.held.push(release); });
     if (broken?.status === 0) return request.socket.destroy();
     if (broken) return json(broken.status, broken.body ?? {}, broken.headers);
     if (request.headers.authorization !== `SSWS ${this.token}`) return json(401, { errorCode: 'E0000011' });
