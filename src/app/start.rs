@@ -42,6 +42,7 @@ impl App {
         for migration in storage.migrate()? {
             tracing::info!(migration, "the database was migrated");
         }
+        refuse_a_backup(&storage)?;
         let hasher = Arc::new(Hasher::new(&config.accounts).map_err(StartError::Threads)?);
         let local = |name| Some(Local::new(name, storage.clone(), hasher.clone(), clock.clone()));
         let (sources, rules) = wire(&config, &clock, local)?;
@@ -90,6 +91,19 @@ impl App {
             hasher,
             follower,
         })
+    }
+}
+
+/// A copy that `countersign backup` made has forgotten what was revoked since.
+fn refuse_a_backup(storage: &Storage) -> Result<(), StartError> {
+    match storage.read_blocking(|c| settings::get(c, settings::BACKUP_MADE_AT))? {
+        None => Ok(()),
+        Some(_) => Err(StorageError::Invalid(format!(
+            "{} is a backup: it has forgotten what was revoked since it was made. Run countersign keys recover, which ends every token, \
+             and start again",
+            storage.describe()
+        ))
+        .into()),
     }
 }
 
@@ -147,6 +161,11 @@ pub fn open_keys(config: &Config, storage: &Storage, start: bool, now: i64) -> R
         Ok(keys)
     };
     open().map_err(|error| located(config, error))
+}
+
+/// The key-encryption key alone, for who does not need the keys under it.
+pub fn load_kek(config: &Config, create: bool) -> Result<Kek, StartError> {
+    Kek::load(config, create).map_err(|error| located(config, error))
 }
 
 /// With the key-encryption key that the configuration names, the place where it does.

@@ -1,6 +1,14 @@
 //! What is written down about an event. The rows are in `storage::audit`, committed with what they tell of.
 
+mod detail;
+mod entry;
+mod file;
 mod request_id;
+mod syslog;
+
+pub use entry::Entry;
+pub use file::LogFile;
+pub use syslog::Collector;
 
 pub use request_id::RequestId;
 use serde::Serialize;
@@ -75,6 +83,10 @@ Event {
     KeyRetired = "key_retired",
     KeyRemoved = "key_removed",
     KeyRevoked = "key_revoked",
+    /// All keys were sealed again under another key-encryption key.
+    KeysRewrapped = "keys_rewrapped",
+    /// After the restore of a backup: new keys, a new feed, every grant ended.
+    KeysRecovered = "keys_recovered",
 }
 }
 
@@ -192,10 +204,7 @@ impl Record {
     }
 
     pub fn detail(mut self, detail: Value) -> Record {
-        self.detail = match detail {
-            Value::String(text) => Value::String(cut(text, LONGEST_DETAIL)),
-            detail => detail,
-        };
+        self.detail = detail::bounded(detail);
         self
     }
 }

@@ -29,6 +29,10 @@ pub enum KeysCommand {
     },
     /// Take a key out at once: it is no longer published, and everything under it is dead
     Revoke { kid: String },
+    /// Seal all keys again under the key-encryption key that is configured, from the previous one
+    Rewrap,
+    /// After a restored backup: new keys, a new feed, every token and sign-in ended
+    Recover,
 }
 
 pub fn run(command: KeysCommand, config: &Config, storage: &Storage, clock: &Clock) -> Result<(), CliError> {
@@ -54,7 +58,35 @@ pub fn run(command: KeysCommand, config: &Config, storage: &Storage, clock: &Clo
             }
             print(&format!("{kid} is revoked; everything under it is dead, and its successor is in use"))
         }
+        KeysCommand::Rewrap => rewrap(config, storage, now),
+        KeysCommand::Recover => recover(config, storage, now),
     }
+}
+
+fn rewrap(config: &Config, storage: &Storage, now: i64) -> Result<(), CliError> {
+    let held = app::open_keys(config, storage, false, now)?;
+    let name = held.kek().name();
+    match lifecycle::rewrap(storage, held.kek(), BY, now)? {
+        0 => print(&format!("every key is sealed under the key-encryption key {name} already"))?,
+        rows => print(&format!("{rows} keys are sealed under the key-encryption key {name} now"))?,
+    }
+    if config.keys.previous_encryption_key_file.is_some() {
+        print(
+            "take keys.previous_encryption_key_file out of the configuration of every node; the old key is needed for old backups alone",
+        )?;
+    }
+    Ok(())
+}
+
+fn recover(config: &Config, storage: &Storage, now: i64) -> Result<(), CliError> {
+    let done = lifecycle::recover(storage, &app::load_kek(config, true)?, BY, now)?;
+    print(&format!("{} keys were taken out, {} new ones are in use; the feed is {} now", done.revoked.len(), done.added.len(), done.feed))?;
+    print(&format!("{} sign-ins with refresh tokens were ended, and every token is inactive", done.families))?;
+    let newest = done.newest_record.map_or_else(|| "no time at all: it is empty".to_owned(), when);
+    print(&format!(
+        "the audit trail of this database ends at {newest}. What was done after that is forgotten and must be done again: clients and \
+         secrets that were removed, accounts that were disabled, passwords that were changed; a sink of the audit tells"
+    ))
 }
 
 fn list(storage: &Storage, as_json: bool, now: i64) -> Result<(), CliError> {
@@ -74,7 +106,7 @@ fn describe(row: &KeyRow, now: i64) -> serde_json::Value {
     json!({
         "kid": row.kid, "purpose": row.purpose, "algorithm": row.algorithm, "state": KeyState::of(row, now).as_str(),
         "created_at": row.created_at, "active_at": row.active_at, "retired_at": row.retired_at, "removed_at": row.removed_at,
-        "revoked_at": row.revoked_at,
+        "revoked_at": row.revoked_at, "key_encryption_key": row.kek,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The command line: one command, one file. Commands that change something work on the database itself, beside a running server,
 //! which learns of it through the feed.
 
+mod audit;
+mod backup;
 mod check;
 mod client;
 mod client_settings;
@@ -10,6 +12,7 @@ mod keys;
 pub mod log;
 mod revoke;
 mod serve;
+mod sinks;
 mod upkeep;
 mod user;
 
@@ -55,6 +58,10 @@ enum Command {
     Keys(keys::KeysCommand),
     /// End what was issued
     Revoke(revoke::Revoke),
+    /// The audit trail
+    Audit(audit::Audit),
+    /// Copy a SQLite database that is in use into a new file
+    Backup(backup::Backup),
     /// Bring the database up to date with the program; serve does the same
     Migrate,
 }
@@ -106,6 +113,8 @@ fn run(command: Command, config: Config) -> Result<(), CliError> {
         Command::Explain(explain) => explain::run(explain, config, &clock),
         Command::Keys(command) => keys::run(command, &config, &open(&config)?, &clock),
         Command::Revoke(revoke) => revoke::run(revoke, &config, &open(&config)?, &clock),
+        Command::Audit(wanted) => audit::run(wanted, &open(&config)?, &clock),
+        Command::Backup(backup) => backup::run(backup, &open(&config)?, &clock),
         Command::Migrate => migrate(&config),
     }
 }

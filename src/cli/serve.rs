@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CliError, greeting, log, upkeep};
+use super::{CliError, greeting, log, sinks, upkeep};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -60,6 +60,7 @@ async fn serve(mut config: Config, clock: Clock) -> Result<(), CliError> {
         tracing::info!("metrics on http://{address}/metrics");
         tokio::spawn(scrapes);
     }
+    let sinks = sinks::Sinks::start(&app);
     let upkeep = tokio::spawn(upkeep::keep(app.clone(), wait()));
     tokio::spawn(async move {
         stop.await;
@@ -71,6 +72,7 @@ async fn serve(mut config: Config, clock: Clock) -> Result<(), CliError> {
     let cut = listener.serve(routes, wait()).await;
     let _ = upkeep.await;
     app.refusals.flush().await;
+    sinks.finish().await;
     tracing::info!(cut, "stopped");
     Ok(())
 }

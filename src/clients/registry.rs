@@ -23,8 +23,10 @@ impl Registry {
     /// Loads all clients again.
     pub fn reload(&self, c: &mut Connection) -> Result<(), StorageError> {
         let rows = clients::all(c)?;
-        let mut map = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-        *map = rows.iter().map(|(row, secrets)| loaded(&map, row, secrets)).map(|client| (client.id.clone(), client)).collect();
+        // Requests read on meanwhile. One thread writes, the follower's, so what it read is what it replaces.
+        let before = self.clients.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let after = rows.iter().map(|(row, secrets)| loaded(&before, row, secrets)).map(|client| (client.id.clone(), client)).collect();
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = after;
         Ok(())
     }
 

@@ -33,7 +33,7 @@ mod validate;
 mod validate_client;
 
 pub use accounts::Accounts;
-pub use audit::Audit;
+pub use audit::{Audit, Syslog};
 pub use client::{AuthMethod, Client, Introspect, TokenFormat};
 pub use database::{Database, sqlite_path};
 pub use dialect::{Croit, Dialects};

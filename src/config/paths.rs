@@ -16,6 +16,10 @@ pub(super) fn resolve(config: &mut Config, directory: &Path, locations: &Locatio
             *path = directory.join(&*path);
         }
     }
+    // Not among the files that must be there: it is made.
+    if let Some(path) = config.audit.file.as_mut().filter(|_| from_file("audit.file")) {
+        *path = directory.join(&*path);
+    }
     let mut problems = Vec::new();
     let mut url_from_file = from_file("database.url");
     if let Some(path) = &config.database.url_file {
@@ -72,6 +76,7 @@ fn files(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
         ("server.tls_key".to_owned(), &mut config.server.tls_key),
         ("database.url_file".to_owned(), &mut config.database.url_file),
         ("keys.encryption_key_file".to_owned(), &mut config.keys.encryption_key_file),
+        ("keys.previous_encryption_key_file".to_owned(), &mut config.keys.previous_encryption_key_file),
     ];
     for (i, source) in config.sources.iter_mut().enumerate() {
         let mut add = |key, file| files.push((format!("source[{i}].{key}"), file));

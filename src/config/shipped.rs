@@ -11,6 +11,7 @@ use super::location::join;
 use super::*;
 
 const SHIPPED: &str = include_str!("../../config/countersign.toml");
+const COMPOSE: &str = include_str!("../../docker/countersign.toml");
 const LAB: &str = include_str!("../../config/lab.toml");
 
 /// Keys without a default; what stands in the file is an example.
@@ -20,6 +21,9 @@ const EXAMPLES: &[&str] = &[
     "server.tls_key",
     "database.url_file",
     "keys.encryption_key_file",
+    "keys.previous_encryption_key_file",
+    "audit.file",
+    "audit.syslog",
     "metrics.listen",
     "mapping.under",
     "mapping.defaults",
@@ -66,6 +70,8 @@ const EXAMPLES: &[&str] = &[
     "source.client_id",
     "source.audiences",
     "source.base_url",
+    "source.api_token_file",
+    "source.global_token_revocation_issuer",
     "source.max_auth_age",
 ];
 
@@ -165,6 +171,13 @@ fn the_lab_reads_without_a_mistake_but_for_files_that_its_script_makes() {
     let Err(error) = parse(file(LAB), []) else { return };
     assert!(error.0.iter().all(|line| line.contains("cannot read config/../data/lab/")), "{error}");
     assert_eq!(error.0.len(), 5, "{error}");
+}
+
+#[test]
+fn the_configuration_of_compose_reads_but_for_its_secrets() {
+    let Err(error) = parse(file(COMPOSE), []) else { return };
+    assert!(error.0.iter().all(|line| line.contains("cannot read /run/secrets/") || line.contains("cannot read /ldap-tls/")), "{error}");
+    assert_eq!(error.0.len(), 4, "{error}");
 }
 
 fn read(table: DeTable<'_>) -> String {

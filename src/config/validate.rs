@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use super::location::Problem;
 use super::validate_client::{LONGEST_ACCESS_LIFETIME, clients};
-use super::{Config, Source, SourceKind};
+use super::{Config, Source, SourceKind, Syslog};
 use crate::oauth2::scope;
 
 /// The paths of our own endpoints begin with these.
@@ -34,6 +34,9 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     scopes(config, &mut problems);
     outbound(config, &mut problems);
     dialects(config, &mut problems);
+    if let Some(Err(reason)) = config.audit.syslog.as_deref().map(Syslog::parse) {
+        problems.push(Problem::new("audit.syslog", reason));
+    }
     for name in config.mapping.defaults.keys().filter(|name| !config.source_names().contains(name)) {
         problems.push(Problem::new(format!("mapping.defaults.{name}"), unknown_source(config, name)));
     }

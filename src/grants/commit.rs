@@ -10,9 +10,9 @@ use crate::audit::Record;
 use crate::identity::Identity;
 use crate::storage::accounts::AccountRow;
 use crate::storage::grants::{FamilyRow, GrantRow};
-use crate::storage::{Connection, StorageError, audit, clients, feed, grants, used};
-use crate::tokens::CLOCK_MARGIN;
+use crate::storage::{Connection, StorageError, audit, clients, feed, grants, settings, used};
 use crate::tokens::revocation::Kind;
+use crate::tokens::{CLOCK_MARGIN, lifecycle};
 
 /// What came of the one write.
 pub enum Written {
@@ -69,6 +69,9 @@ impl NewSignIn {
         }
         if let Some(upstream) = &identity.upstream {
             let key = format!("{}\n{}", upstream.issuer, upstream.token_id);
+            if predates_recovery(tx, identity)? {
+                return Ok(Written::Replayed);
+            }
             if !used::claim(tx, "id_token", &key, upstream.remember_until)? {
                 return Ok(Written::Replayed);
             }
@@ -155,4 +158,12 @@ impl NewSignIn {
         let Some(upstream) = &identity.upstream else { return Ok(false) };
         upstream_revocation::barred(tx, identity.source.as_str(), &identity.issuer, &identity.subject, upstream.remember_until)
     }
+}
+
+/// Whether the id token was issued before the database was last recovered from a backup: then it may have been used in the time that
+/// the backup has forgotten, and counts as used.
+fn predates_recovery(tx: &mut Connection, identity: &Identity) -> Result<bool, StorageError> {
+    let Some(recovered) = settings::get(tx, lifecycle::RECOVERED_AT)?.and_then(|at| at.parse::<i64>().ok()) else { return Ok(false) };
+    let issued_at = identity.facts.claims.get("iat").and_then(serde_json::Value::as_f64);
+    Ok(issued_at.is_none_or(|issued_at| issued_at <= recovered as f64))
 }

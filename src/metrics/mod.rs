@@ -22,6 +22,9 @@ const SIGN_INS: &str = "countersign_sign_ins_total";
 const REFUSALS: &str = "countersign_refusals_total";
 const SIGN_IN_REFUSALS: &str = "countersign_sign_in_refusals_total";
 const AUDIT_LOST: &str = "countersign_audit_records_lost_total";
+const AUDIT_SINK_RECORDS: &str = "countersign_audit_sink_records_total";
+const AUDIT_SINK_FAILURES: &str = "countersign_audit_sink_failures_total";
+const AUDIT_SINK_LAG: &str = "countersign_audit_sink_lag_seconds";
 const REQUESTS: &str = "countersign_http_requests_total";
 const CONNECTIONS: &str = "countersign_http_connections";
 const PURGED: &str = "countersign_purged_rows_total";
@@ -103,6 +106,9 @@ fn describe() {
     describe_counter!(REFUSALS, "Requests refused, by the OAuth error code of the answer.");
     describe_counter!(SIGN_IN_REFUSALS, "Sign-ins and refreshes of people refused, by reason.");
     describe_counter!(AUDIT_LOST, "Records of refusals that the database did not take in time.");
+    describe_counter!(AUDIT_SINK_RECORDS, "Audit records that this node handed to a sink.");
+    describe_counter!(AUDIT_SINK_FAILURES, "Attempts to hand audit records to a sink that failed; the records wait in the database.");
+    describe_gauge!(AUDIT_SINK_LAG, Unit::Seconds, "Age of the oldest audit record that has not reached a sink.");
     describe_counter!(REQUESTS, "HTTP requests answered, by route and status.");
     describe_gauge!(CONNECTIONS, "HTTP connections that are open.");
     describe_counter!(PURGED, "Expired rows deleted, by table.");
@@ -190,6 +196,21 @@ pub fn sign_in_refused(reason: &'static str) {
 /// Audit records of refusals did not reach the database.
 pub fn audit_lost(records: u64) {
     counter!(AUDIT_LOST).increment(records);
+}
+
+/// A sink of the audit (file, syslog) took records.
+pub fn audit_sink_took(sink: &'static str, records: u64) {
+    counter!(AUDIT_SINK_RECORDS, "sink" => sink).increment(records);
+}
+
+/// A sink of the audit did not take what it was handed.
+pub fn audit_sink_failed(sink: &'static str) {
+    counter!(AUDIT_SINK_FAILURES, "sink" => sink).increment(1);
+}
+
+/// How old the oldest record is that a sink of the audit has not got yet, in seconds.
+pub fn audit_sink_lag(sink: &'static str, seconds: i64) {
+    gauge!(AUDIT_SINK_LAG, "sink" => sink).set(seconds as f64);
 }
 
 /// A request was answered with an OAuth error.

@@ -59,7 +59,7 @@ impl Connector {
         Ok(connection)
     }
 
-    fn sqlite(&self, path: &Path, more: &str) -> Result<Connection, StorageError> {
+    pub fn sqlite(&self, path: &Path, more: &str) -> Result<Connection, StorageError> {
         let name = path.to_str().ok_or_else(|| StorageError::Invalid("database.url: the path is not UTF-8".to_owned()))?;
         let mut connection = SqliteConnection::establish(name).map_err(|e| self.unavailable(&e.to_string()))?;
         connection.batch_execute(&format!("PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; {more}"))?;

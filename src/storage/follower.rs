@@ -200,18 +200,31 @@ impl Thread {
     /// Reads the head and hands on everything up to it.
     fn look(&mut self, connection: &mut Connection) -> Result<(), StorageError> {
         let (id, head) = feed::identity(connection)?;
-        if *self.feed_id.get_or_insert_with(|| id.clone()) != id || head < self.applied {
-            return Err(StorageError::Invalid("the feed is not the one it was (a restored backup?): restart this node".to_owned()));
+        if *self.feed_id.get_or_insert_with(|| id.clone()) != id {
+            // After `keys recover`. What was heard of the old feed stays, which can only end too much of what is dead anyway; the new
+            // one is heard from its beginning.
+            self.applied = 0;
+            self.hand_on(&[])?;
+            self.feed_id = Some(id);
+            tracing::warn!("the database was recovered from a backup: this node has taken over its new keys and its new feed");
+        } else if head < self.applied {
+            return Err(StorageError::Invalid(
+                "the feed is behind this node: the database is a restored backup; run countersign keys recover".to_owned(),
+            ));
         }
         while self.applied < head {
             let entries = feed::after(connection, self.applied, BATCH)?;
             // With none left, whatever was there has expired and been purged; the handler hears of that too.
             let last = entries.last().map_or(head, |entry| entry.n);
-            let heard = catch_unwind(AssertUnwindSafe(|| (self.handler)(&entries))).unwrap_or_else(|_| Err("it panicked".to_owned()));
-            heard.map_err(|reason| StorageError::Unavailable(format!("the feed could not be applied: {reason}")))?;
+            self.hand_on(&entries)?;
             self.applied = last;
         }
         Ok(())
+    }
+
+    fn hand_on(&mut self, entries: &[FeedEntry]) -> Result<(), StorageError> {
+        let heard = catch_unwind(AssertUnwindSafe(|| (self.handler)(entries))).unwrap_or_else(|_| Err("it panicked".to_owned()));
+        heard.map_err(|reason| StorageError::Unavailable(format!("the feed could not be applied: {reason}")))
     }
 }
 

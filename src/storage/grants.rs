@@ -100,6 +100,11 @@ pub fn advance(tx: &mut Connection, id: &str, from_generation: i64, now: i64, id
     Ok(diesel::update(current).set(set).execute(tx)? > 0)
 }
 
+/// Kills every family and answers how many there were.
+pub fn kill_all_families(tx: &mut Connection) -> Result<usize, StorageError> {
+    Ok(diesel::update(refresh_families::table.filter(refresh_families::dead.eq(false))).set(refresh_families::dead.eq(true)).execute(tx)?)
+}
+
 /// Kills a family; false if it is gone or was dead before.
 pub fn kill_family(tx: &mut Connection, id: &str) -> Result<bool, StorageError> {
     let alive = refresh_families::table.find(id).filter(refresh_families::dead.eq(false));

@@ -47,6 +47,12 @@ pub fn insert(tx: &mut Connection, row: &KeyRow) -> Result<(), StorageError> {
     }
 }
 
+/// Replaces what was sealed by the same under the key-encryption key named `kek`.
+pub fn reseal(tx: &mut Connection, kid: &str, kek: &str, sealed: &str) -> Result<(), StorageError> {
+    diesel::update(keys::table.find(kid)).set((keys::kek.eq(kek), keys::sealed.eq(sealed))).execute(tx)?;
+    Ok(())
+}
+
 /// Retires a key; false if there is none, or it was retired before (the first time stands).
 pub fn set_retired(tx: &mut Connection, kid: &str, at: i64) -> Result<bool, StorageError> {
     Ok(diesel::update(keys::table.find(kid).filter(keys::retired_at.is_null())).set(keys::retired_at.eq(at)).execute(tx)? > 0)

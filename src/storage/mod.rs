@@ -9,6 +9,7 @@
 pub mod accounts;
 mod answer;
 pub mod audit;
+mod backup;
 pub mod clients;
 mod connection;
 mod either;
@@ -24,6 +25,7 @@ pub mod refusals;
 mod schema;
 pub mod settings;
 mod target;
+pub mod trail;
 mod transaction;
 pub mod used;
 mod writer;
@@ -162,6 +164,11 @@ impl Storage {
     /// `sqlite:data/countersign.db` or `postgres://host/name`, never with a password.
     pub fn describe(&self) -> String {
         self.0.connector.target.describe()
+    }
+
+    /// Whether other nodes may use the database too: PostgreSQL.
+    pub fn is_shared(&self) -> bool {
+        matches!(&*self.0.connector.target, Target::Postgres { .. })
     }
 
     /// Whether the database answers within a moment, by a real query.

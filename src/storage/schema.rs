@@ -56,6 +56,8 @@ diesel::table! {
         reason -> Nullable<Text>,
         request_id -> Nullable<Text>,
         detail -> Text,
+        in_file -> Nullable<Bool>,
+        in_syslog -> Nullable<Bool>,
     }
 }
 

@@ -18,6 +18,29 @@ pub fn put(tx: &mut Connection, name: &str, value: &str) -> Result<(), StorageEr
     Ok(())
 }
 
+/// The setting that `countersign backup` writes into the copy it makes: when that was, in seconds. `keys recover` takes it away.
+pub const BACKUP_MADE_AT: &str = "backup_made_at";
+
+pub fn remove(tx: &mut Connection, name: &str) -> Result<(), StorageError> {
+    diesel::delete(settings::table.find(name)).execute(tx)?;
+    Ok(())
+}
+
+/// Replaces a value that is still `before` (none: is not there); false if it is not, and then nothing is changed.
+pub fn replace(tx: &mut Connection, name: &str, before: Option<&str>, value: &str) -> Result<bool, StorageError> {
+    let rows = match before {
+        Some(before) => {
+            let same = settings::table.find(name).filter(settings::value.eq(before));
+            diesel::update(same).set(settings::value.eq(value)).execute(tx)?
+        }
+        None => {
+            let row = (settings::name.eq(name), settings::value.eq(value));
+            execute_on_either!(tx, diesel::insert_into(settings::table).values(row).on_conflict_do_nothing())?
+        }
+    };
+    Ok(rows > 0)
+}
+
 /// Raises a number to `value` and answers what stands then: the greater of the two, whatever order the nodes come in.
 /// [`StorageError::Invalid`] if what stands is no number.
 pub fn raise(tx: &mut Connection, name: &str, value: i64) -> Result<i64, StorageError> {

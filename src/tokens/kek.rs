@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
@@ -14,17 +15,27 @@ use super::TokenError;
 use crate::config::Config;
 use crate::oauth2::secret::{Digest, fill_random, hex};
 
-/// Seals and opens rows. Its name is derived from the key, so that a row tells which key it needs.
+/// Seals and opens rows: the key that the configuration names and, while the rows are on their way from one to another, the key
+/// before it. A row tells by name which it needs.
+#[derive(Clone)]
 pub struct Kek {
+    current: One,
+    /// `keys.previous_encryption_key_file`: it opens what `keys rewrap` has not sealed again yet.
+    previous: Option<One>,
+}
+
+/// One key. Its name is derived from it.
+#[derive(Clone)]
+struct One {
     name: String,
-    key: LessSafeKey,
+    key: Arc<LessSafeKey>,
     /// Where it was read, for messages.
     origin: String,
 }
 
 impl std::fmt::Debug for Kek {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Kek({})", self.name)
+        write!(f, "Kek({})", self.current.name)
     }
 }
 
@@ -34,12 +45,72 @@ impl Kek {
     ///
     /// Errors: no key configured on PostgreSQL, a file that cannot be read, a key that is not 32 bytes of base64.
     pub fn load(config: &Config, create: bool) -> Result<Kek, TokenError> {
+        let previous = config.keys.previous_encryption_key_file.as_deref().map(One::read).transpose()?;
+        Ok(Kek { current: One::load(config, create)?, previous })
+    }
+
+    /// The name under which rows remember the key that the configuration names.
+    pub fn name(&self) -> &str {
+        &self.current.name
+    }
+
+    /// Which of the keys new rows are to be sealed under, given those that are there: the same one, until `keys rewrap` changes it
+    /// for all of them at once. So a node that was not restarted yet can still open what another adds. `rows` are the names that
+    /// the living rows give.
+    pub fn name_for_new<'a>(&'a self, mut rows: impl Iterator<Item = &'a str>) -> &'a str {
+        rows.next().unwrap_or(&self.current.name)
+    }
+
+    /// Seals `plain` under the key named `kek` for one place: table, column and row id are bound to it. base64.
+    ///
+    /// Errors: there is no key of this name.
+    pub fn seal(&self, place: &str, kek: &str, plain: &[u8]) -> Result<String, TokenError> {
+        let mut nonce = [0u8; NONCE_LEN];
+        fill_random(&mut nonce);
+        let mut sealed = Zeroizing::new(plain.to_vec());
+        let one = self.named(kek).ok_or_else(|| self.lacks(place, kek))?;
+        one.key
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.as_bytes()), &mut *sealed)
+            .map_err(|_| TokenError::Kek("sealing failed".to_owned()))?;
+        Ok(STANDARD.encode([nonce.as_slice(), sealed.as_slice()].concat()))
+    }
+
+    /// Opens what [`Kek::seal`] made for the same place under the key named `kek`.
+    pub fn open(&self, place: &str, kek: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+        let one = self.named(kek).ok_or_else(|| self.lacks(place, kek))?;
+        let refuse = || TokenError::Kek(format!("{place} was changed since {} sealed it; restore a backup", one.origin));
+        let bytes = STANDARD.decode(sealed).map_err(|_| refuse())?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(refuse)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refuse())?;
+        let mut plain = Zeroizing::new(sealed.to_vec());
+        let length = one.key.open_in_place(nonce, Aad::from(place.as_bytes()), &mut plain).map_err(|_| refuse())?.len();
+        plain.truncate(length);
+        Ok(plain)
+    }
+
+    fn named(&self, name: &str) -> Option<&One> {
+        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|one| one.name == name)
+    }
+
+    fn lacks(&self, place: &str, kek: &str) -> TokenError {
+        let given = |one: &One| format!("{} gives the key {}", one.origin, one.name);
+        let previous = self.previous.as_ref().map(|one| format!(" and {}", given(one))).unwrap_or_default();
+        TokenError::Kek(format!(
+            "{place} was sealed by the key {kek}, and {}{previous}; put the right key back (or, to change it, name it as \
+             keys.previous_encryption_key_file and run countersign keys rewrap)",
+            given(&self.current)
+        ))
+    }
+}
+
+impl One {
+    fn load(config: &Config, create: bool) -> Result<One, TokenError> {
         let keys = &config.keys;
         if let Some(secret) = &keys.encryption_key {
-            return Kek::decode(secret.expose(), "the environment");
+            return One::decode(secret.expose(), "the environment");
         }
         if let Some(file) = &keys.encryption_key_file {
-            return Kek::read(file);
+            return One::read(file);
         }
         let Some(file) = made_file(config) else {
             return Err(TokenError::Kek(
@@ -49,55 +120,22 @@ impl Kek {
             ));
         };
         match file.try_exists() {
-            Ok(true) => Kek::read(&file),
-            Ok(false) if create => Kek::create(&file),
+            Ok(true) => One::read(&file),
+            Ok(false) if create => One::create(&file),
             Ok(false) => Err(TokenError::Kek(format!("{} is missing; it is made at the first start of countersign serve", file.display()))),
             Err(reason) => Err(TokenError::Kek(format!("{}: {reason}", file.display()))),
         }
     }
 
-    /// The name under which rows remember their key.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Seals `plain` for one place: table, column and row id are bound to it. base64.
-    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<String, TokenError> {
-        let mut nonce = [0u8; NONCE_LEN];
-        fill_random(&mut nonce);
-        let mut sealed = Zeroizing::new(plain.to_vec());
-        self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.as_bytes()), &mut *sealed)
-            .map_err(|_| TokenError::Kek("sealing failed".to_owned()))?;
-        Ok(STANDARD.encode([nonce.as_slice(), sealed.as_slice()].concat()))
-    }
-
-    /// Opens what [`Kek::seal`] made for the same place under the key named `kek`.
-    pub fn open(&self, place: &str, kek: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-        let refuse = || {
-            TokenError::Kek(format!(
-                "{place} was sealed by the key {kek}, and {} gives the key {}; put the right key back",
-                self.origin, self.name
-            ))
-        };
-        let bytes = STANDARD.decode(sealed).map_err(|_| refuse())?;
-        let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(refuse)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refuse())?;
-        let mut plain = Zeroizing::new(sealed.to_vec());
-        let length = self.key.open_in_place(nonce, Aad::from(place.as_bytes()), &mut plain).map_err(|_| refuse())?.len();
-        plain.truncate(length);
-        Ok(plain)
-    }
-
-    fn read(file: &Path) -> Result<Kek, TokenError> {
+    fn read(file: &Path) -> Result<One, TokenError> {
         let text = fs::read_to_string(file)
             .map(Zeroizing::new)
             .map_err(|reason| TokenError::Kek(format!("cannot read {}: {reason}", file.display())))?;
-        Kek::decode(text.trim(), &file.display().to_string())
+        One::decode(text.trim(), &file.display().to_string())
     }
 
     /// Makes the file once: 0600 and never over an existing one.
-    fn create(file: &Path) -> Result<Kek, TokenError> {
+    fn create(file: &Path) -> Result<One, TokenError> {
         let mut bytes = Zeroizing::new([0u8; 32]);
         fill_random(bytes.as_mut_slice());
         let text = Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
@@ -107,10 +145,10 @@ impl Kek {
         }
         let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fail)?;
         out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(fail)?;
-        Kek::decode(text.trim(), &file.display().to_string())
+        One::decode(text.trim(), &file.display().to_string())
     }
 
-    fn decode(text: &str, origin: &str) -> Result<Kek, TokenError> {
+    fn decode(text: &str, origin: &str) -> Result<One, TokenError> {
         let wrong =
             || TokenError::Kek(format!("{origin} does not hold the base64 of 32 bytes; make one with: head -c 32 /dev/urandom | base64"));
         let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| wrong())?);
@@ -121,7 +159,7 @@ impl Kek {
         let mut labelled = Zeroizing::new(b"countersign key-encryption key name".to_vec());
         labelled.extend_from_slice(&bytes);
         let name = hex(Digest::of(&labelled).as_bytes().get(..4).unwrap_or_default());
-        Ok(Kek { name, key: LessSafeKey::new(key), origin: origin.to_owned() })
+        Ok(One { name, key: Arc::new(LessSafeKey::new(key)), origin: origin.to_owned() })
     }
 }
 
@@ -142,15 +180,28 @@ mod tests {
     use super::*;
 
     fn key(byte: u8) -> Kek {
-        Kek::decode(&STANDARD.encode([byte; 32]), "test").unwrap()
+        Kek { current: One::decode(&STANDARD.encode([byte; 32]), "test").unwrap(), previous: None }
     }
 
     #[test]
     fn what_is_sealed_opens_only_in_its_place_and_under_its_key() {
-        let sealed = key(1).seal("keys.sealed:a", b"secret").unwrap();
-        assert_eq!(key(1).open("keys.sealed:a", "x", &sealed).unwrap().as_slice(), b"secret");
-        assert!(key(1).open("keys.sealed:b", "x", &sealed).is_err());
-        assert!(key(2).open("keys.sealed:a", "x", &sealed).is_err());
+        let (one, two) = (key(1), key(2));
+        let sealed = one.seal("keys.sealed:a", one.name(), b"secret").unwrap();
+        assert_eq!(one.open("keys.sealed:a", one.name(), &sealed).unwrap().as_slice(), b"secret");
+        assert!(one.open("keys.sealed:b", one.name(), &sealed).is_err());
+        assert!(two.open("keys.sealed:a", two.name(), &sealed).is_err());
+        assert!(two.open("keys.sealed:a", one.name(), &sealed).unwrap_err().to_string().contains("put the right key back"));
+    }
+
+    #[test]
+    fn on_the_way_to_another_key_both_open_and_new_rows_are_sealed_as_those_that_are_there() {
+        let old = key(1);
+        let both = Kek { previous: Some(old.current.clone()), ..key(2) };
+        let sealed = old.seal("keys.sealed:a", old.name(), b"secret").unwrap();
+        assert_eq!(both.open("keys.sealed:a", old.name(), &sealed).unwrap().as_slice(), b"secret");
+        assert_eq!(both.name_for_new([old.name()].into_iter()), old.name());
+        assert_eq!(both.name_for_new(std::iter::empty()), key(2).name());
+        assert!(key(2).seal("keys.sealed:b", old.name(), b"secret").is_err());
     }
 
     #[test]
@@ -167,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_key_of_the_wrong_length_says_how_to_make_one() {
-        let error = Kek::decode("c2hvcnQ=", "the environment").unwrap_err().to_string();
+        let error = One::decode("c2hvcnQ=", "the environment").err().unwrap().to_string();
         assert!(error.contains("32 bytes") && !error.contains("c2hvcnQ"), "{error}");
     }
 }

@@ -96,16 +96,15 @@ impl Line {
                 announce(tx, &successor.kid, now)?;
             }
             (None, None, Some(spare)) => {
-                keys::insert(tx, spare)?;
-                record(tx, Event::KeyAdded, spare, by, now)?;
+                add(tx, spare, by, now)?;
                 announce(tx, &spare.kid, now)?;
             }
         }
         Ok(())
     }
 
-    /// A new key of this line, not stored yet. An RSA key takes a part of a second: never within a transaction.
-    fn make(self, kek: &Kek, active_at: i64, now: i64) -> Result<KeyRow, TokenError> {
+    /// A new key of this line beside `rows`, not stored yet. An RSA key takes a part of a second: never within a transaction.
+    fn make(self, kek: &Kek, rows: &[KeyRow], active_at: i64, now: i64) -> Result<KeyRow, TokenError> {
         let (kid, plain) = match self {
             Line::Signing(algorithm) => (random_hex::<8>(), SigningKey::generate(algorithm)?),
             Line::Sealing => {
@@ -114,11 +113,12 @@ impl Line {
                 (random_hex::<4>(), bytes)
             }
         };
-        let sealed = kek.seal(&place(&kid), &plain)?;
+        let under = kek.name_for_new(sealed_under(rows));
+        let sealed = kek.seal(&place(&kid), under, &plain)?;
         Ok(KeyRow {
             purpose: self.purpose().to_owned(),
             algorithm: self.algorithm().to_owned(),
-            kek: kek.name().to_owned(),
+            kek: under.to_owned(),
             sealed,
             created_at: now,
             active_at,
@@ -141,7 +141,7 @@ fn random_hex<const N: usize>() -> String {
 pub fn ensure(storage: &Storage, kek: &Kek, by: &'static str, now: i64) -> Result<(), TokenError> {
     let rows = storage.read_blocking(keys::all)?;
     for line in Line::ALL.into_iter().filter(|line| line.in_use(&rows, now).is_none()) {
-        let spare = line.make(kek, now, now)?;
+        let spare = line.make(kek, &rows, now, now)?;
         storage.write_blocking(move |tx| {
             in_turn(tx)?;
             line.mend(tx, Some(&spare), by, now)
@@ -169,7 +169,7 @@ pub fn rotate(
         if waiting || fresh {
             continue;
         }
-        let key = line.make(kek, now + line.lead(tokens), now)?;
+        let key = line.make(kek, &rows, now + line.lead(tokens), now)?;
         let (kid, current) = (key.kid.clone(), current.kid.clone());
         let published = storage.write_blocking(move |tx| {
             in_turn(tx)?;
@@ -182,8 +182,7 @@ pub fn rotate(
                     record(tx, Event::KeyRetired, row, by, now)?;
                 }
             }
-            keys::insert(tx, &key)?;
-            record(tx, Event::KeyAdded, &key, by, now)?;
+            add(tx, &key, by, now)?;
             announce(tx, &key.kid, now)?;
             Ok(true)
         })?;
@@ -201,7 +200,7 @@ pub fn revoke(storage: &Storage, kek: &Kek, kid: &str, by: &'static str, now: i6
     let row = rows.iter().find(|row| row.kid == kid);
     let Some((row, line)) = row.and_then(|row| Some((row, Line::ALL.into_iter().find(|line| line.holds(row))?))) else { return Ok(false) };
     let others: Vec<KeyRow> = rows.iter().filter(|row| row.kid != kid).cloned().collect();
-    let spare = if line.newest(&others, now).is_none() { Some(line.make(kek, now, now)?) } else { None };
+    let spare = if line.newest(&others, now).is_none() { Some(line.make(kek, &rows, now, now)?) } else { None };
     let row = row.clone();
     let found = storage.write_blocking(move |tx| {
         in_turn(tx)?;
@@ -241,6 +240,21 @@ pub fn longest_lifetime(c: &mut Connection) -> Result<i64, StorageError> {
     Ok(settings::get(c, LONGEST_LIFETIME)?.and_then(|text| text.parse().ok()).unwrap_or(30 * 86_400))
 }
 
+/// The names of the key-encryption keys that living rows are sealed under: one, but for what an older version left behind.
+fn sealed_under(rows: &[KeyRow]) -> impl Iterator<Item = &str> {
+    rows.iter().filter(|row| !row.sealed.is_empty()).map(|row| row.kek.as_str())
+}
+
+/// Adds a key, sealed as the others are: should those have been sealed again since it was made, nothing is added, and whoever
+/// wanted it asks again.
+fn add(tx: &mut Connection, key: &KeyRow, by: &str, now: i64) -> Result<(), StorageError> {
+    if sealed_under(&keys::all(tx)?).any(|kek| kek != key.kek) {
+        return Err(StorageError::Conflict("the key-encryption key was changed just now; try again".to_owned()));
+    }
+    keys::insert(tx, key)?;
+    record(tx, Event::KeyAdded, key, by, now)
+}
+
 fn record(tx: &mut Connection, event: Event, row: &KeyRow, by: &str, now: i64) -> Result<(), StorageError> {
     let detail = json!({ "kid": row.kid, "purpose": row.purpose, "algorithm": row.algorithm, "by": by });
     audit::insert(tx, &Record::ok(event, now).detail(detail))
@@ -249,6 +263,12 @@ fn record(tx: &mut Connection, event: Event, row: &KeyRow, by: &str, now: i64) -
 fn announce(tx: &mut Connection, kid: &str, now: i64) -> Result<i64, StorageError> {
     feed::append(tx, FEED_KIND, kid, now + 86_400, now)
 }
+
+mod recover;
+mod rewrap;
+
+pub use recover::{RECOVERED_AT, Recovered, recover};
+pub use rewrap::rewrap;
 
 #[cfg(test)]
 mod tests;

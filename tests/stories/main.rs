@@ -11,6 +11,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod audit_is_shipped;
+mod backup_is_restored;
 mod check_finds_what_stops_serve;
 mod clock_is_stepped;
 mod command_line_asks_twice;
@@ -26,6 +28,7 @@ mod first_start_greets;
 mod floods_are_held;
 mod groups_become_roles;
 mod house_rules;
+mod key_encryption_key_changes;
 mod keys_turn;
 mod killed_under_load;
 mod leaver_loses_access;
