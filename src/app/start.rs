@@ -160,7 +160,14 @@ pub fn wire(config: &Config, clock: &Clock, local: impl Fn(SourceName) -> Option
         }
     }
     match Rules::compile(&config.mapping, &config.source_names()) {
-        Ok(rules) if problems.is_empty() => Ok((Sources::new(sources), rules)),
+        Ok(rules) if problems.is_empty() => {
+            for named in &mut sources {
+                if let Source::Oidc(oidc) = &mut named.source {
+                    oidc.mapping_looks_at(rules.claims_of(named.name.as_str()));
+                }
+            }
+            Ok((Sources::new(sources), rules))
+        }
         Ok(_) => Err(config.locations.explain(problems)),
         Err(found) => Err(config.locations.explain(problems.into_iter().chain(found).collect())),
     }

@@ -62,6 +62,8 @@ Event {
     TokenRevoked = "token_revoked",
     /// An operator revoked: by subject, client, group, rule, source, or everything.
     Revoked = "revoked",
+    /// A provider ended everything of a person (Global Token Revocation).
+    UpstreamRevoked = "upstream_revoked",
     /// A refresh token was exchanged for the next.
     Refreshed = "refreshed",
     /// A start put another mapping in force.

@@ -88,7 +88,10 @@ fn files(config: &mut Config) -> Vec<(String, &mut PathBuf)> {
                 add("client_key", &mut ldap.client_key);
                 add("bind_password_file", &mut ldap.bind_password_file);
             }
-            SourceKind::Oidc(oidc) => add("ca_file", &mut oidc.ca_file),
+            SourceKind::Oidc(oidc) => {
+                add("ca_file", &mut oidc.ca_file);
+                add("api_token_file", &mut oidc.api_token_file);
+            }
         }
     }
     for (i, client) in config.clients.iter_mut().enumerate() {

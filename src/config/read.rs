@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::location::{Problem, join};
-use super::{Config, Source, SourceKind};
+use super::{Config, OidcSource, Source, SourceKind};
 
 /// A mistake while reading, before it becomes a [`Problem`].
 #[derive(Debug)]
@@ -140,7 +140,11 @@ fn source(path: &str, mut value: Spanned<DeValue<'_>>, mistakes: &mut Vec<Mistak
     let kind = match kind.as_deref() {
         Some("local") => SourceKind::Local(settle(path, value, mistakes)),
         Some("ldap") => SourceKind::Ldap(Box::new(settle(path, value, mistakes))),
-        Some("oidc" | "okta") => SourceKind::Oidc(Box::new(settle(path, value, mistakes))),
+        Some("oidc") => SourceKind::Oidc(Box::new(settle(path, value, mistakes))),
+        Some("okta") => {
+            let source: OidcSource = settle(path, value, mistakes);
+            SourceKind::Oidc(Box::new(OidcSource { okta: true, ..source }))
+        }
         unknown => {
             if let Some(unknown) = unknown {
                 let known = SOURCE_TYPES.map(str::to_owned);

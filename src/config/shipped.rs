@@ -76,6 +76,8 @@ const EXAMPLES: &[&str] = &[
     "source.client_id",
     "source.audiences",
     "source.base_url",
+    "source.api_token_file",
+    "source.global_token_revocation_issuer",
     "source.max_auth_age",
 ];
 

@@ -229,7 +229,8 @@ async fn okta_login(request: Request, dialect: Arc<Dialect>) -> Answer {
         if UnverifiedIdToken::parse(login.id_token.expose()).is_ok_and(|token| token.issuer() != oidc.issuer()) {
             return Err(refused());
         }
-        sign_in(&request, &dialect, Grant::TokenExchange { subject_token: login.id_token }).await.map_err(|error| match error.code {
+        let grant = Grant::TokenExchange { subject_token: login.id_token, subject_access_token: None };
+        sign_in(&request, &dialect, grant).await.map_err(|error| match error.code {
             ErrorCode::InvalidRequest | ErrorCode::InvalidGrant => refused(),
             _ => error,
         })

@@ -1,6 +1,7 @@
 //! The OAuth endpoints: one endpoint, one file, and every route on this screen.
 
 mod event_stream;
+mod federation;
 mod health;
 mod introspection;
 mod jwks;
@@ -53,7 +54,11 @@ where
     let health = path("healthz").and(end()).and(get()).map(health::alive)
         .or(path("readyz").and(end()).and(get()).and(ask()).then(health::ready)).unify();
 
-    let rest = inserted.or(appended).unify().or(health).unify().boxed();
+    let federation = under(base).and(path("federation")).and(warp::path::param::<String>());
+    let revoked = path("global-token-revocation").and(end()).and(post()).and(ask());
+    let federation = federation.and(revoked).then(federation::global_token_revocation).boxed();
+
+    let rest = inserted.or(appended).unify().or(health).unify().or(federation).unify().boxed();
     let rest = match others {
         Some(others) => rest.or(others).unify().boxed(),
         None => rest,

@@ -98,7 +98,8 @@ impl Attempt {
 }
 
 pub fn unavailable(outage: Outage) -> OAuth2Error {
-    OAuth2Error::unavailable("the identity source cannot be asked now; nothing was decided").because(outage)
+    let error = OAuth2Error::unavailable("the identity source cannot be asked now; nothing was decided");
+    OAuth2Error { retry_after: outage.retry_after.or(error.retry_after), ..error }.because(outage)
 }
 
 /// An audit record of a refused sign-in.

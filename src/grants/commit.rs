@@ -3,6 +3,7 @@
 use super::Caller;
 use super::issue;
 use super::sign_in::GrantRecord;
+use super::upstream_revocation;
 use crate::accounts::{self, LinkError};
 use crate::app::App;
 use crate::audit::Record;
@@ -79,6 +80,10 @@ impl NewSignIn {
             Err(LinkError::Storage(error)) => return Err(error),
             Err(no_account) => return Ok(Written::NoAccount(no_account)),
         };
+        // Once more, now that nobody else can make an account: a provider may have revoked before there was one.
+        if self.barred(tx)? {
+            return Ok(Written::Overtaken);
+        }
         self.record.username.clone_from(&account.username);
         let ends = now + if self.family_id.is_some() { self.lifetimes.refresh } else { self.lifetimes.access };
         grants::insert(
@@ -134,6 +139,9 @@ impl NewSignIn {
         if client.is_none_or(|(row, _)| row.disabled || row.number != self.client_number) {
             return Ok(None);
         }
+        if self.barred(tx)? {
+            return Ok(None);
+        }
         let account = crate::storage::accounts::find_by_link(tx, identity.source.as_str(), &identity.issuer, &identity.subject)?;
         let local = account.map(|a| a.id).unwrap_or_else(|| identity.subject.clone());
         let mut properties = vec![
@@ -144,6 +152,13 @@ impl NewSignIn {
         properties.push((Kind::Subject.as_str(), local.as_str()));
         let overtaken = feed::latest_matching(tx, &properties)?.is_some_and(|n| n > self.rv);
         Ok((!overtaken).then_some(rests_on))
+    }
+
+    /// Whether the provider has revoked everything of this person since it issued the token that this sign-in rests on.
+    fn barred(&self, tx: &mut Connection) -> Result<bool, StorageError> {
+        let identity = &self.identity;
+        let Some(upstream) = &identity.upstream else { return Ok(false) };
+        upstream_revocation::barred(tx, identity.source.as_str(), &identity.issuer, &identity.subject, upstream.remember_until)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::oauth2::ids::time_ordered;
 use crate::oauth2::{AccountId, ErrorCode, FamilyId, GrantId, OAuth2Error, Scope, Secret, SourceName};
 use crate::tokens::AccessClaims;
 use crate::tokens::access::{self, Form};
+use crate::tokens::claims::Actor;
 use crate::tokens::refresh::{self, RefreshClaims};
 
 /// Whose token it is.
@@ -28,6 +29,8 @@ pub struct Person {
     pub identity_checked_at: i64,
     /// Set where the source could not be asked and the groups are the last good ones: the token then lives at most this many seconds.
     pub stale_for: Option<i64>,
+    /// The sign-in was an exchange: the client acts for the person (RFC 8693 section 4.1).
+    pub exchanged: bool,
 }
 
 /// A new access token.
@@ -101,6 +104,7 @@ pub fn access_token(
         amr: Vec::new(),
         identity_checked_at: None,
         groups_stale: None,
+        act: None,
         cnf: None,
     };
     if let Subject::Person(person) = subject {
@@ -113,6 +117,7 @@ pub fn access_token(
         claims.amr = person.amr.clone();
         claims.identity_checked_at = Some(person.identity_checked_at);
         claims.groups_stale = person.stale_for.map(|_| true);
+        claims.act = person.exchanged.then(|| Actor { sub: client.id.clone() });
     }
     let token = access::mint(&app.keys.ring(), form, &claims, now)?;
     Ok(Minted { token, expires_in })

@@ -16,6 +16,7 @@ mod refresh_token;
 pub mod revoke;
 mod sign_in;
 mod token_exchange;
+pub mod upstream_revocation;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -83,8 +84,8 @@ pub async fn grant(app: &App, caller: &Caller, mut request: TokenRequest) -> Res
             Box::pin(password::grant(app, caller, asked, username, password, source)).instrument(span()).await
         }
         Grant::RefreshToken { refresh_token } => Box::pin(refresh_token::grant(app, caller, asked, refresh_token)).instrument(span()).await,
-        Grant::TokenExchange { subject_token } => {
-            Box::pin(token_exchange::grant(app, caller, asked, subject_token)).instrument(span()).await
+        Grant::TokenExchange { subject_token, subject_access_token } => {
+            Box::pin(token_exchange::grant(app, caller, asked, subject_token, subject_access_token)).instrument(span()).await
         }
     }?;
     crate::metrics::token_issued(grant_type);

@@ -66,6 +66,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
         amr: record.amr.clone(),
         identity_checked_at: if stale_for.is_some() { held.grant.identity_checked_at } else { asked.now },
         stale_for: *stale_for,
+        exchanged: record.exchanged,
     };
     let audience = if asked.retarget { asked.audience } else { held.audience(app, caller)? };
     // Before the rotation: a token that cannot be made must not cost the caller the refresh token.

@@ -37,6 +37,9 @@ pub struct GrantRecord {
     pub upstream_session: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_token: Option<String>,
+    /// The sign-in was a token exchange.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exchanged: bool,
 }
 
 impl GrantRecord {
@@ -54,6 +57,7 @@ impl GrantRecord {
             amr: identity.amr.clone(),
             upstream_session: upstream.and_then(|u| u.session.clone()),
             upstream_token: upstream.map(|u| u.token_id.clone()),
+            exchanged: false,
         }
     }
 
@@ -74,6 +78,7 @@ impl GrantRecord {
         self.amr.clone_from(&before.amr);
         self.upstream_session.clone_from(&before.upstream_session);
         self.upstream_token.clone_from(&before.upstream_token);
+        self.exchanged = before.exchanged;
         self
     }
 
@@ -168,6 +173,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         amr: identity.amr.clone(),
         identity_checked_at: asked.now,
         stale_for: None,
+        exchanged: grant == GrantType::TokenExchange,
     };
     mint(&person)?;
 
@@ -177,7 +183,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         first_source: app.sources.first_name().to_owned(),
         client_id: client.id.to_string(),
         client_number: client.number,
-        record: GrantRecord::of(&identity, &evaluation, &roles, &identity.username),
+        record: GrantRecord { exchanged: person.exchanged, ..GrantRecord::of(&identity, &evaluation, &roles, &identity.username) },
         scope: scope.to_string(),
         audience: serde_json::Value::from(asked.audience.clone()).to_string(),
         grant_id: person.grant.to_string(),

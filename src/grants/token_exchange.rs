@@ -10,7 +10,14 @@ use crate::limits::network;
 use crate::oauth2::request::GrantType;
 use crate::oauth2::{ErrorCode, OAuth2Error, Secret};
 
-pub async fn grant(app: &App, caller: &Caller, mut asked: Asked, subject_token: Secret) -> Result<Issued, OAuth2Error> {
+/// `access_token` is the provider's own, handed along for its userinfo endpoint.
+pub async fn grant(
+    app: &App,
+    caller: &Caller,
+    mut asked: Asked,
+    subject_token: Secret,
+    access_token: Option<Secret>,
+) -> Result<Issued, OAuth2Error> {
     // What did not prove to be the client must not use up the tries of those who did: its address has tries of its own.
     let key = match caller.authenticated {
         true => caller.client.id.to_string(),
@@ -39,7 +46,7 @@ pub async fn grant(app: &App, caller: &Caller, mut asked: Asked, subject_token: 
         app.refusals.record(refusal_record(caller, "unauthorized_client", asked.now).source(name.as_str()));
         return Err(OAuth2Error::new(ErrorCode::UnauthorizedClient, "the client may not exchange tokens of this issuer"));
     }
-    let verified = oidc.verify(&token, Purpose::Exchange).await;
+    let verified = oidc.verify_beside(&token, access_token.as_ref(), Purpose::Exchange).await;
     verified.count(name);
     match verified {
         Authentication::Authenticated(identity) => {

@@ -138,6 +138,8 @@ pub enum TokenRefusal {
     Replayed,
     InsufficientAuthentication,
     SubjectRejected,
+    /// The access token that came along is not the id token's, or the provider does not accept it.
+    AccessTokenRejected,
     GroupsUnavailable,
 }
 
@@ -178,6 +180,7 @@ impl TokenRefusal {
             TokenRefusal::Replayed => "replayed",
             TokenRefusal::InsufficientAuthentication => "insufficient_authentication",
             TokenRefusal::SubjectRejected => "subject_rejected",
+            TokenRefusal::AccessTokenRejected => "access_token_rejected",
             TokenRefusal::GroupsUnavailable => "groups_unavailable",
         }
     }
@@ -189,10 +192,12 @@ impl TokenRefusal {
 pub struct Outage {
     pub source_name: SourceName,
     pub reason: String,
+    /// When the source wants to be asked again, if it says so.
+    pub retry_after: Option<std::time::Duration>,
 }
 
 impl Outage {
     pub fn new(source_name: &SourceName, reason: impl Into<String>) -> Outage {
-        Outage { source_name: source_name.clone(), reason: reason.into() }
+        Outage { source_name: source_name.clone(), reason: reason.into(), retry_after: None }
     }
 }

@@ -3,7 +3,7 @@
 use super::ldap::Ldap;
 use super::local::Local;
 use super::oidc::Oidc;
-use super::{Authentication, Outage, Refusal, RefusalReason, Try};
+use super::{Authentication, Refusal, RefusalReason, Try};
 use crate::metrics::{self, SignIn};
 use crate::oauth2::SourceName;
 
@@ -124,9 +124,7 @@ impl Named {
         match &self.source {
             Source::Local(local) => local.recheck(subject).await,
             Source::Ldap(ldap) => ldap.recheck(subject).await,
-            Source::Oidc(_) => {
-                Authentication::Unavailable(Outage::new(&self.name, "a provider cannot be asked about a person without a token"))
-            }
+            Source::Oidc(oidc) => oidc.recheck(subject).await,
         }
     }
 
@@ -154,10 +152,7 @@ impl Named {
         match &self.source {
             Source::Local(local) => local.lookup(login).await,
             Source::Ldap(ldap) => ldap.lookup(login).await,
-            Source::Oidc(_) => Authentication::Unavailable(Outage::new(
-                &self.name,
-                "a provider cannot be asked about a person without a token; pass the claims with --claims FILE",
-            )),
+            Source::Oidc(oidc) => oidc.lookup(login).await,
         }
     }
 }

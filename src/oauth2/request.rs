@@ -51,9 +51,19 @@ pub struct TokenRequest {
 #[derive(Debug)]
 pub enum Grant {
     ClientCredentials,
-    Password { username: String, password: Secret, source: Option<String> },
-    RefreshToken { refresh_token: Secret },
-    TokenExchange { subject_token: Secret },
+    Password {
+        username: String,
+        password: Secret,
+        source: Option<String>,
+    },
+    RefreshToken {
+        refresh_token: Secret,
+    },
+    /// `subject_access_token` is ours: the access token that the provider issued beside the id token.
+    TokenExchange {
+        subject_token: Secret,
+        subject_access_token: Option<Secret>,
+    },
 }
 
 impl Grant {
@@ -92,7 +102,10 @@ impl TokenRequest {
                 if form.get("actor_token").is_some() || form.get("actor_token_type").is_some() {
                     return Err(OAuth2Error::invalid_request("actor_token is not supported"));
                 }
-                Grant::TokenExchange { subject_token: Secret::new(form.require("subject_token")?) }
+                Grant::TokenExchange {
+                    subject_token: Secret::new(form.require("subject_token")?),
+                    subject_access_token: form.get("subject_access_token").map(Secret::new),
+                }
             }
         };
         let scope = match form.get("scope") {

@@ -15,8 +15,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};
 use url::{Host, Url};
+
+use crate::oauth2::Secret;
 
 /// Largest answer that is read, in bytes. A key set of a large provider has some 10 KB.
 const BODY_LIMIT: usize = 512 * 1024;
@@ -62,6 +64,20 @@ impl Address {
     pub fn has_query(&self) -> bool {
         self.0.query().is_some()
     }
+
+    pub fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    /// The address of `segments` below this one, encoded as they need, with `query` as it is.
+    pub fn below(&self, segments: &[&str], query: Option<&str>) -> Address {
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url.set_query(query);
+        Address(url)
+    }
 }
 
 impl fmt::Display for Address {
@@ -88,6 +104,7 @@ pub struct Fetched {
     pub max_age: Option<Duration>,
     /// `Retry-After` in seconds; one that names a date is taken as absent.
     pub retry_after: Option<Duration>,
+    pub headers: HeaderMap,
 }
 
 /// No answer came, or one that is too large.
@@ -123,6 +140,16 @@ impl Client {
     pub async fn get(&self, address: &Address) -> Result<Fetched, OutboundError> {
         fetch(self.http.get(address.0.clone()), address.to_string(), BODY_LIMIT).await
     }
+
+    /// The same with `authorization` as the value of that header, which no log shows.
+    pub async fn get_as(&self, address: &Address, authorization: &Secret) -> Result<Fetched, OutboundError> {
+        let mut value = HeaderValue::from_str(authorization.expose()).map_err(|_| OutboundError {
+            address: address.to_string(),
+            reason: "the token has characters that no header may have".to_owned(),
+        })?;
+        value.set_sensitive(true);
+        fetch(self.http.get(address.0.clone()).header(AUTHORIZATION, value), address.to_string(), BODY_LIMIT).await
+    }
 }
 
 /// What both clients have in common.
@@ -144,8 +171,8 @@ async fn fetch(request: reqwest::RequestBuilder, address: String, limit: usize) 
     let failed = |reason: String| OutboundError { address: address.clone(), reason };
     let sent = request.header(ACCEPT, "application/json").send().await;
     let mut response = sent.map_err(|error| failed(causes(&error.without_url())))?;
-    let (status, headers) = (response.status().as_u16(), response.headers());
-    let (max_age, retry_after) = (max_age(headers), retry_after(headers));
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let (max_age, retry_after) = (max_age(&headers), retry_after(&headers));
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| failed(causes(&error.without_url())))? {
         if body.len() + piece.len() > limit {
@@ -153,7 +180,7 @@ async fn fetch(request: reqwest::RequestBuilder, address: String, limit: usize) 
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Fetched { status, body: body.into(), max_age, retry_after })
+    Ok(Fetched { status, body: body.into(), max_age, retry_after, headers })
 }
 
 fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {

@@ -85,6 +85,14 @@ impl Rules {
         });
         groups
     }
+
+    /// The JSON Pointers of all claims that anything about `source` looks at: rules, denies and selectors.
+    pub fn claims_of<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a str> {
+        let rules = self.rules.iter().filter(move |rule| applies(&rule.source, source)).map(|rule| &rule.matcher);
+        let denies = self.denies.iter().filter(move |deny| applies(&deny.source, source)).map(|deny| &deny.matcher);
+        let selectors = self.require_any.iter().chain(&self.require_all).map(|selector| &selector.matcher);
+        rules.chain(denies).chain(selectors).filter_map(Matcher::pointer)
+    }
 }
 
 fn applies(of: &Option<String>, source: &str) -> bool {

@@ -167,6 +167,12 @@ pub fn next_number(tx: &mut Connection) -> Result<i64, StorageError> {
     Ok(diesel::update(row).set(numbers::last.eq(numbers::last + 1)).returning(numbers::last).get_result(tx)?)
 }
 
+/// Waits for whoever is making an account or a client, and keeps others from it until the transaction ends.
+pub fn lock_numbers(tx: &mut Connection) -> Result<(), StorageError> {
+    diesel::update(numbers::table.find("accounts_and_clients")).set(numbers::last.eq(numbers::last)).execute(tx)?;
+    Ok(())
+}
+
 /// Numbers that a recovery skips: more accounts and clients than were ever made in the time that a restored backup has forgotten.
 const SKIPPED: i64 = 1_000_000;
 

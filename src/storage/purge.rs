@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::schema::{audit_records, client_secrets, feed_entries, grant_causes, grants, refresh_families, shield_marks, shield_tries, used};
+use super::schema::{
+    audit_records, client_secrets, feed_entries, grant_causes, grants, refresh_families, shield_marks, shield_tries, used,
+};
 use super::{Connection, Storage, StorageError, audit};
 
 const BATCH: i64 = 1000;

@@ -10,6 +10,11 @@ pub fn get(c: &mut Connection, name: &str) -> Result<Option<String>, StorageErro
     Ok(settings::table.find(name).select(settings::value).first(c).optional()?)
 }
 
+/// All of them, by name.
+pub fn all(c: &mut Connection) -> Result<Vec<(String, String)>, StorageError> {
+    Ok(settings::table.select((settings::name, settings::value)).order(settings::name).load(c)?)
+}
+
 /// Sets or replaces.
 pub fn put(tx: &mut Connection, name: &str, value: &str) -> Result<(), StorageError> {
     let row = (settings::name.eq(name), settings::value.eq(value));

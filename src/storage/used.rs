@@ -12,3 +12,17 @@ pub fn claim(tx: &mut Connection, kind: &str, id: &str, until: i64) -> Result<bo
     let row = (used::kind.eq(kind), used::id.eq(id), used::until.eq(until));
     Ok(execute_on_either!(tx, diesel::insert_into(used::table).values(row).on_conflict_do_nothing())? > 0)
 }
+
+/// Until when (`kind`, `id`) is claimed, if it is.
+pub fn until(c: &mut Connection, kind: &str, id: &str) -> Result<Option<i64>, StorageError> {
+    Ok(used::table.find((kind, id)).select(used::until).first(c).optional()?)
+}
+
+/// Claims (`kind`, `id`) at least until `until`, whether anybody did so before or not.
+pub fn extend(tx: &mut Connection, kind: &str, id: &str, until: i64) -> Result<(), StorageError> {
+    if !claim(tx, kind, id, until)? {
+        let shorter = used::table.find((kind, id)).filter(used::until.lt(until));
+        diesel::update(shorter).set(used::until.eq(until)).execute(tx)?;
+    }
+    Ok(())
+}

@@ -44,9 +44,18 @@ pub struct AccessClaims {
     /// True where the source could not be asked when the token was issued, and the groups are those of `identity_checked_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups_stale: Option<bool>,
+    /// Who acts for the person: the client that exchanged a token for this one (RFC 8693 section 4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
     /// Reserved for sender constraint (RFC 7800).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cnf: Option<serde_json::Value>,
+}
+
+/// The member `act` of RFC 8693 section 4.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    pub sub: ClientId,
 }
 
 /// `aud` is a string when there is one, as RFC 7519 section 4.1.3 allows.

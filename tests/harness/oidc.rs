@@ -57,9 +57,58 @@ impl Oidc {
         self.lab("jwks", json!({"status": status})).await;
     }
 
+    /// The same for the keys of the organisation.
+    pub async fn break_org_keys(&self, status: u16) {
+        self.lab("jwks", json!({"org": true, "status": status})).await;
+    }
+
     /// How often the key set was fetched.
     pub async fn key_fetches(&self) -> u64 {
         self.lab("fetches", json!({})).await["jwks"].as_u64().expect("a count")
+    }
+
+    /// The issuer of the organisation, which has keys of its own and signs Global Token Revocations. Its management API is below it.
+    pub fn org_url(&self) -> String {
+        format!("{}/org/{}", self.origin, self.name)
+    }
+
+    /// An id token of the organisation's own authorization server.
+    pub async fn mint_of_org(&self, account: &str) -> String {
+        self.mint_with(json!({"account": account, "org": true})).await
+    }
+
+    /// An access token for `account`, as a browser gets it beside the id token. Userinfo answers the account's claims with `claims`
+    /// over them.
+    pub async fn access_token(&self, account: &str, claims: Value) -> String {
+        let answer = self.lab("access", json!({"account": account, "claims": claims})).await;
+        answer["access_token"].as_str().expect("the provider makes an access token").to_owned()
+    }
+
+    /// A JWT that the organisation signs: `header` and `claims` over those that every token has.
+    pub async fn sign_as_org(&self, header: Value, claims: Value) -> String {
+        let answer = self.lab("sign", json!({"org": true, "header": header, "claims": claims})).await;
+        answer["token"].as_str().expect("the provider signs a token").to_owned()
+    }
+
+    /// The same, signed by the issuer of [`Oidc::url`].
+    pub async fn sign(&self, header: Value, claims: Value) -> String {
+        let answer = self.lab("sign", json!({"header": header, "claims": claims})).await;
+        answer["token"].as_str().expect("the provider signs a token").to_owned()
+    }
+
+    /// How userinfo answers from now on: `status` (0 hangs up, -1 is silent), `headers`, `body` (a lie); `{}` is health.
+    pub async fn userinfo(&self, answer: Value) {
+        self.lab("userinfo", answer).await;
+    }
+
+    /// Changes the stand-in for the management API, see tests/peers/oidc/management.mjs.
+    pub async fn okta(&self, settings: Value) {
+        self.lab("okta", settings).await;
+    }
+
+    /// How often `what` was fetched: metadata, jwks, userinfo, or api.
+    pub async fn fetches(&self, what: &str) -> u64 {
+        self.lab("fetches", json!({})).await[what].as_u64().expect("a count")
     }
 
     async fn lab(&self, action: &str, mut request: Value) -> Value {

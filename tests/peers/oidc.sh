@@ -41,7 +41,7 @@ start() {
     packages "$cache"
     exec 9>&-
     # Node looks for packages beside the script that runs.
-    cp "$here/oidc/provider.mjs" "$dir/provider.mjs"
+    cp "$here/oidc/provider.mjs" "$here/oidc/management.mjs" "$dir/"
     cp "$here/oidc/package.json" "$dir/package.json"
     ln -sfn "$cache/node_modules" "$dir/node_modules"
     nohup node "$dir/provider.mjs" "$port" >"$dir/provider.log" 2>&1 </dev/null &

@@ -9,6 +9,7 @@
 )]
 
 #[path = "../harness/mod.rs"]
+#[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
 mod account_states;
@@ -45,9 +46,13 @@ mod local_accounts;
 mod mapping_changes_are_weighed;
 mod metrics_are_true;
 mod no_side_doors;
+mod okta_groups_are_resolved;
+mod okta_is_asked_again;
 mod okta_login_in_croit_shape;
+mod okta_logs_people_out;
 mod okta_rotates_its_keys;
 mod okta_token_is_exchanged;
+mod okta_token_is_thin;
 mod person_signs_in_through_ldap;
 mod refresh_tokens_rotate;
 mod refresh_while_the_source_is_gone;

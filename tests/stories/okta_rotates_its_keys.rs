@@ -156,6 +156,17 @@ async fn a_storm_of_unknown_keys_costs_three_fetches() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_not_found_is_remembered() {
+    let okta = Okta::new().await;
+    let (oidc, token) = (okta.source(), okta.mint(json!({})).await);
+    subject(&oidc, &token).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(subject(&oidc, &with_kid(&token, "nobody")).await, Err(TokenRefusal::UnknownKey));
+    }
+    assert_eq!(okta.jwks_fetches().await, 2, "one at first, one for the unknown key");
+}
+
+#[tokio::test]
 async fn a_caller_who_hangs_up_does_not_spend_another_fetch() {
     let okta = Okta::new().await;
     let (oidc, token) = (okta.source(), okta.mint(json!({})).await);

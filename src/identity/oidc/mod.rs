@@ -4,33 +4,44 @@
 //! [`Identity`], a refusal with the code of the first check that failed, or that the provider's keys cannot be had. The checks
 //! run in this order: form, `alg`, key, signature (here), then what [`claims`] lists. Identity is (iss, sub), never e-mail.
 //!
+//! What a thin token leaves out comes from `userinfo`, by the access token that came along; what may be cut, and whether somebody is
+//! still there, from Okta's `management` API, by a token of the operator's. `revocation` verifies what ends everything of a person.
 //! Client authentication by assertion uses `json`, `keys` and `schedule` too.
 //!
 //! `settings` is the checked configuration, `token` and `json` read strictly, `keys` verifies signatures, `provider` fetches
 //! keys when `schedule` says so.
 
 mod claims;
+mod groups;
 pub mod json;
 pub mod keys;
+mod management;
 mod provider;
+mod recheck;
+mod revocation;
 pub mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod token;
+mod userinfo;
 
 use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
-use self::claims::Times;
+pub use self::claims::is_name;
+use self::claims::{Refused, Times};
+use self::groups::Groups;
 use self::keys::Signature;
+use self::management::{Management, Unanswered};
 use self::provider::Provider;
+pub use self::revocation::VerifiedRevocation;
 use self::settings::{Pointer, Settings};
 pub use self::token::UnverifiedIdToken;
 use super::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason, TokenRefusal, Upstream};
 use crate::clock::Clock;
 use crate::config::{OidcSource, Problem};
-use crate::oauth2::SourceName;
+use crate::oauth2::{Secret, SourceName};
 use crate::outbound::Client;
 
 /// One configured provider.
@@ -39,7 +50,26 @@ pub struct Oidc {
     name: SourceName,
     settings: Settings,
     provider: Provider,
+    /// Who signs Global Token Revocations, where they are accepted.
+    revoker: Option<Provider>,
+    management: Option<Management>,
+    /// Claims other than the groups that the mapping looks at: where there are any, nobody can be asked for again.
+    other_claims: Vec<String>,
     clock: Clock,
+}
+
+/// Why there is no identity.
+#[derive(Debug)]
+pub enum Halt {
+    No(Refusal),
+    /// Nothing was decided.
+    Down(Outage),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::No(refusal)
+    }
 }
 
 /// What the token is handed in for; it decides how old it may be and what binds it.
@@ -67,8 +97,15 @@ impl Oidc {
         let client = Client::new(config.ca_file.as_deref()).map_err(|reason| Problem::new("ca_file", reason));
         match (settings, client) {
             (Ok(settings), Ok(client)) => {
-                let provider = Provider::new(settings.issuer.clone(), settings.discovery.clone(), client);
-                Ok(Oidc { name, settings, provider, clock })
+                let provider = Provider::new(settings.issuer.clone(), settings.discovery.clone(), client.clone());
+                let revoker = settings.revocations.clone().map(|(issuer, discovery)| match issuer == settings.issuer {
+                    true => provider.clone(),
+                    false => Provider::new(issuer, discovery, client.clone()),
+                });
+                let management = config.api_token_file.clone();
+                let management = management.map(|file| Management::new(settings.base.clone(), file, client, clock.clone()));
+                let management = management.transpose().map_err(|reason| vec![Problem::new("api_token_file", reason)])?;
+                Ok(Oidc { name, settings, provider, revoker, management, other_claims: Vec::new(), clock })
             }
             (settings, client) => Err(settings.err().into_iter().flatten().chain(client.err()).collect()),
         }
@@ -77,11 +114,6 @@ impl Oidc {
     /// The `iss` of its tokens, exactly.
     pub fn issuer(&self) -> &str {
         &self.settings.issuer
-    }
-
-    /// Whether the source can be asked about a person again without them: not with id tokens alone.
-    pub fn can_recheck(&self) -> bool {
-        false
     }
 
     pub fn sign_in_config(&self) -> SignInConfig<'_> {
@@ -94,22 +126,61 @@ impl Oidc {
         self.algorithm(token).map(drop)
     }
 
-    /// Who the token speaks of. Single use is not looked at: whoever issues because of the token claims its
-    /// [`Upstream::token_id`] in the same transaction.
+    /// [`Oidc::verify_beside`] for a token that comes alone.
     pub async fn verify(&self, token: &UnverifiedIdToken, purpose: Purpose) -> Authentication {
+        self.verify_beside(token, None, purpose).await
+    }
+
+    /// Who the token speaks of. Single use is not looked at: whoever issues because of the token claims its
+    /// [`Upstream::token_id`] in the same transaction. `access_token` is the provider's, issued beside the id token: with it the
+    /// userinfo endpoint is asked for groups that the token leaves out.
+    pub async fn verify_beside(&self, token: &UnverifiedIdToken, access_token: Option<&Secret>, purpose: Purpose) -> Authentication {
         let Purpose::Exchange = purpose;
-        let keys = match self.key_id(token) {
-            Ok((algorithm, kid)) => match self.provider.keys(kid).await {
-                Ok(Some(keys)) => Ok(keys.verify(token, algorithm, kid)),
-                Ok(None) => Ok(Signature::NoKey),
-                Err(reason) => return Authentication::Unavailable(Outage::new(&self.name, reason)),
-            },
-            Err(refusal) => Err(refusal),
-        };
-        match keys.and_then(|signature| self.believe(token, signature)) {
+        match self.judge(token, access_token).await {
             Ok(identity) => Authentication::Authenticated(Box::new(identity)),
-            Err(refusal) => Authentication::Refused(refusal),
+            Err(Halt::No(refusal)) => Authentication::Refused(refusal),
+            Err(Halt::Down(outage)) => Authentication::Unavailable(outage),
         }
+    }
+
+    async fn judge(&self, token: &UnverifiedIdToken, access_token: Option<&Secret>) -> Result<Identity, Halt> {
+        let (algorithm, kid) = self.key_id(token)?;
+        let signature = match self.provider.keys(kid).await.map_err(|reason| self.down(reason))? {
+            Some(keys) => keys.verify(token, algorithm, kid),
+            None => Signature::NoKey,
+        };
+        let (times, subject) = self.believe(token, signature)?;
+        let about = |(reason, detail): Refused| Refusal { subject: Some(subject.clone()), ..refusal(reason, detail) };
+        if let Some(access_token) = access_token {
+            userinfo::belongs(token, algorithm, access_token).map_err(about)?;
+        }
+        let mut claims = token.claims().clone();
+        if let Some(access_token) = access_token.filter(|_| groups::look(&self.settings, &claims) == Ok(Groups::Absent))
+            && let Some(fetched) = self.provider.userinfo(access_token).await.map_err(|reason| self.down(reason))?
+        {
+            let answer = userinfo::read(&fetched)
+                .map_err(|reason| Halt::Down(Outage { retry_after: fetched.retry_after, ..Outage::new(&self.name, reason) }))?;
+            userinfo::fill(&self.settings, &mut claims, answer.map_err(about)?).map_err(about)?;
+        }
+        match (groups::look(&self.settings, &claims).map_err(about)?, &self.management) {
+            (Groups::Absent | Groups::Incomplete(_), Some(management)) => {
+                let names = management.groups(&subject).await.map_err(|unanswered| match unanswered {
+                    Unanswered::Gone => about((TokenRefusal::SubjectRejected, "Okta's API knows nobody with this sub".to_owned())).into(),
+                    Unanswered::Down(reason, retry_after) => Halt::Down(Outage { retry_after, ..Outage::new(&self.name, reason) }),
+                })?;
+                if !self.settings.groups.put(&mut claims, names.into()) {
+                    return Err(
+                        about((TokenRefusal::GroupsUnavailable, "something else stands where groups_claim points".to_owned())).into()
+                    );
+                }
+            }
+            _ => groups::settle(&self.settings, &claims).map_err(about)?,
+        }
+        Ok(self.identity(token, &claims, times, &subject))
+    }
+
+    fn down(&self, reason: impl Into<String>) -> Halt {
+        Halt::Down(Outage::new(&self.name, reason))
     }
 
     /// RFC 8725 sections 3.1 and 3.2: the algorithm is ours to choose. Extensions and keys from elsewhere are never used, so a
@@ -132,22 +203,19 @@ impl Oidc {
         }
     }
 
-    fn believe(&self, token: &UnverifiedIdToken, signature: Signature) -> Result<Identity, Refusal> {
-        match signature {
-            Signature::NoKey => return Err(refusal(TokenRefusal::UnknownKey, "no key of the provider fits kid and alg")),
-            Signature::Bad => return Err(refusal(TokenRefusal::BadSignature, "the signature does not match")),
-            Signature::Good => {}
-        }
+    /// All but the groups: when the token was issued, and for whom.
+    fn believe(&self, token: &UnverifiedIdToken, signature: Signature) -> Result<(Times, String), Refusal> {
+        signed(signature)?;
         let subject = named(token.claims().get("sub"));
-        match (claims::check(&self.settings, token, self.clock.now()), &subject) {
-            (Ok(times), Some(subject)) => Ok(self.identity(token, times, subject)),
+        match (claims::check(&self.settings, token, self.clock.now()), subject) {
+            (Ok(times), Some(subject)) => Ok((times, subject)),
             (Ok(_), None) => Err(refusal(TokenRefusal::SubjectRejected, "has no sub")),
-            (Err((reason, detail)), _) => Err(Refusal { subject, ..refusal(reason, detail) }),
+            (Err((reason, detail)), subject) => Err(Refusal { subject, ..refusal(reason, detail) }),
         }
     }
 
-    fn identity(&self, token: &UnverifiedIdToken, times: Times, subject: &str) -> Identity {
-        let claims = token.claims();
+    /// `claims` are the token's, with what was fetched elsewhere.
+    fn identity(&self, token: &UnverifiedIdToken, claims: &Value, times: Times, subject: &str) -> Identity {
         let plain = |name: &str| named(claims.get(name));
         let configured = |pointer: &Option<Pointer>, usual: &str| match pointer {
             Some(pointer) => named(pointer.of(claims)),
@@ -176,11 +244,19 @@ impl Oidc {
             amr: claims::methods(claims),
             upstream: Some(upstream),
             facts: Facts { groups: Vec::new(), claims: claims.clone() },
-            claimed_groups: claims::groups_of(&self.settings, claims),
+            claimed_groups: groups::names(&self.settings, claims),
             assigned_roles: Vec::new(),
             must_change_password: false,
             password_never_changed: false,
         }
+    }
+}
+
+fn signed(signature: Signature) -> Result<(), Refusal> {
+    match signature {
+        Signature::NoKey => Err(refusal(TokenRefusal::UnknownKey, "no key of the provider fits kid and alg")),
+        Signature::Bad => Err(refusal(TokenRefusal::BadSignature, "the signature does not match")),
+        Signature::Good => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use super::json;
 use super::keys::KeySet;
 use super::schedule::{Failure, Next, Schedule};
 use crate::clock::Clock;
+use crate::oauth2::Secret;
 use crate::outbound::{Address, Client, Fetched};
 
 /// How long the metadata document is reused: it names the place of the keys, which does not move.
@@ -24,6 +25,8 @@ struct Inner {
     client: Client,
     started: Instant,
     schedule: Mutex<Schedule>,
+    /// What the metadata said last about the userinfo endpoint: none, where it is, or what is wrong with it.
+    userinfo: Mutex<Option<Result<Address, String>>>,
     /// Held by the one fetch that runs, which alone touches what is within.
     fetching: Arc<tokio::sync::Mutex<Option<Metadata>>>,
 }
@@ -36,8 +39,16 @@ struct Metadata {
 
 impl Provider {
     pub fn new(issuer: String, discovery: Address, client: Client) -> Provider {
-        let (started, schedule, fetching) = (Clock::monotonic(), Mutex::default(), Arc::default());
-        Provider(Arc::new(Inner { issuer, discovery, client, started, schedule, fetching }))
+        let (started, schedule, userinfo, fetching) = (Clock::monotonic(), Mutex::default(), Mutex::default(), Arc::default());
+        Provider(Arc::new(Inner { issuer, discovery, client, started, schedule, userinfo, fetching }))
+    }
+
+    /// Asks the userinfo endpoint, once. None if the metadata names none; the metadata are known once keys were fetched.
+    pub async fn userinfo(&self, access_token: &Secret) -> Result<Option<Fetched>, String> {
+        let known = self.0.userinfo.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(address) = known.transpose()? else { return Ok(None) };
+        let authorization = Secret::new(format!("Bearer {}", access_token.expose()));
+        self.0.client.get_as(&address, &authorization).await.map(Some).map_err(|error| error.to_string())
     }
 
     /// The keys for a token with this `kid`; None if no key has it. The error says why the keys cannot be had.
@@ -119,11 +130,15 @@ impl Inner {
             let reason = format!("it calls itself {:?}, and the source has issuer = {:?}; they must be equal", text("issuer"), self.issuer);
             return Err(definite(&self.discovery, &reason));
         }
-        let jwks = Address::parse(text("jwks_uri")).map_err(|reason| definite(&self.discovery, &format!("its jwks_uri {reason}")))?;
-        if self.discovery.is_https() && !jwks.is_https() {
-            return Err(definite(&self.discovery, "its jwks_uri is not https"));
-        }
-        Ok(jwks)
+        let address = |name: &str| match Address::parse(text(name)) {
+            Ok(address) if self.discovery.is_https() && !address.is_https() => Err(format!("its {name} is not https")),
+            Ok(address) => Ok(address),
+            Err(reason) => Err(format!("its {name} {reason}")),
+        };
+        // A mistake there must not cost the keys.
+        let userinfo = document.contains_key("userinfo_endpoint").then(|| address("userinfo_endpoint"));
+        *self.userinfo.lock().unwrap_or_else(PoisonError::into_inner) = userinfo;
+        address("jwks_uri").map_err(|reason| definite(&self.discovery, &reason))
     }
 
     async fn get(&self, address: &Address) -> Result<Fetched, Failure> {

@@ -15,6 +15,10 @@ pub struct Settings {
     /// Where the provider's metadata is: OpenID Connect Discovery 1.0 section 4.
     pub discovery: Address,
     pub base_url: String,
+    /// The same, as an address.
+    pub base: Address,
+    /// Whose Global Token Revocation is accepted: the issuer and where its metadata is.
+    pub revocations: Option<(String, Address)>,
     pub client_id: String,
     /// Never empty.
     pub audiences: Vec<String>,
@@ -55,6 +59,26 @@ impl Pointer {
         claims.pointer(&self.0)
     }
 
+    /// The member `name` of the claims, which needs no escape.
+    pub fn member(name: &str) -> Pointer {
+        Pointer(format!("/{name}"))
+    }
+
+    /// Sets what it points at, making the objects on the way; false where something else stands in the way.
+    pub fn put(&self, claims: &mut Value, value: Value) -> bool {
+        let mut at = claims;
+        for token in self.0.split('/').skip(1) {
+            let Value::Object(members) = at else { return false };
+            at = members.entry(token.replace("~1", "/").replace("~0", "~")).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        }
+        *at = value;
+        true
+    }
+
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// The name of the claim that holds what it points at.
     pub fn claim(&self) -> String {
         self.0.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~")
@@ -69,12 +93,17 @@ impl Settings {
         if issuer.as_ref().is_some_and(Address::has_query) {
             problems.push(Problem::new("issuer", "has a query; an issuer has none (OpenID Connect Discovery 1.0 section 3)"));
         }
-        // Discovery 1.0 section 4: a slash at the end is not doubled.
-        let discovery = Address::parse(&format!("{}/.well-known/openid-configuration", config.issuer.trim_end_matches('/'))).ok();
+        let discovery = discovery(&config.issuer);
         let base_url = match &config.base_url {
             Some(text) => address("base_url", text, &mut problems).map(|_| text.clone()),
             None => issuer.as_ref().map(Address::origin),
         };
+        let base = base_url.as_deref().and_then(|text| Address::parse(text).ok());
+        if config.api_token_file.is_some() && !config.okta {
+            let mend = "is for type = \"okta\", whose API takes such tokens; remove it, or change the type";
+            problems.push(Problem::new("api_token_file", mend));
+        }
+        let revocations = revocations(config, base_url.as_deref(), &mut problems);
         if config.client_id.is_empty() {
             problems.push(Problem::new("client_id", "is missing; it is the id that the provider gave to your application"));
         }
@@ -86,7 +115,8 @@ impl Settings {
         let email = pointer("attributes.email", config.attributes.email.as_ref(), &mut problems);
         let name = pointer("attributes.name", config.attributes.name.as_ref(), &mut problems);
         let algorithms = algorithms(&config.algorithms, &mut problems);
-        let (Some(discovery), Some(base_url), Some(groups), []) = (discovery, base_url, groups, problems.as_slice()) else {
+        let (Some(discovery), Some((base_url, base)), Some(groups), []) = (discovery, base_url.zip(base), groups, problems.as_slice())
+        else {
             return Err(problems);
         };
         let audiences = if config.audiences.is_empty() { vec![config.client_id.clone()] } else { config.audiences.clone() };
@@ -94,6 +124,8 @@ impl Settings {
             issuer: config.issuer.clone(),
             discovery,
             base_url,
+            base,
+            revocations,
             client_id: config.client_id.clone(),
             audiences,
             algorithms,
@@ -109,6 +141,31 @@ impl Settings {
             name,
         })
     }
+}
+
+/// OpenID Connect Discovery 1.0 section 4: a slash at the end is not doubled.
+fn discovery(issuer: &str) -> Option<Address> {
+    Address::parse(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).ok()
+}
+
+/// Okta's organisation signs its requests, also where the id tokens come from a custom authorization server.
+fn revocations(config: &OidcSource, base_url: Option<&str>, problems: &mut Vec<Problem>) -> Option<(String, Address)> {
+    let key = "global_token_revocation_issuer";
+    let issuer = match &config.global_token_revocation_issuer {
+        Some(_) if !config.global_token_revocation => {
+            problems.push(Problem::new(key, "has no meaning without global_token_revocation = true; set that, or remove this"));
+            return None;
+        }
+        _ if !config.global_token_revocation => return None,
+        Some(issuer) => {
+            address(key, issuer, problems)?;
+            issuer.clone()
+        }
+        None if config.okta => base_url?.trim_end_matches('/').to_owned(),
+        None => config.issuer.clone(),
+    };
+    let discovery = discovery(&issuer)?;
+    Some((issuer, discovery))
 }
 
 fn seconds(duration: Duration) -> i64 {
@@ -215,7 +272,36 @@ mod tests {
         one(|c| c.groups_claim.clear(), "groups_claim: \"\" is not a JSON Pointer");
         let tilde = |c: &mut OidcSource| c.attributes = Attributes { name: Some("/a~2".into()), ..Attributes::default() };
         one(tilde, "attributes.name: \"/a~2\" is not a JSON Pointer");
+        one(|c| c.api_token_file = Some("token".into()), "api_token_file: is for type = \"okta\"");
+        one(|c| c.global_token_revocation_issuer = Some("https://org.okta.test".into()), "global_token_revocation_issuer: has no meaning");
+        let plain = |c: &mut OidcSource| {
+            (c.global_token_revocation, c.global_token_revocation_issuer) = (true, Some("http://org.okta.test".into()));
+        };
+        one(plain, "global_token_revocation_issuer: is plain http");
         assert_eq!(problems(|c| *c = OidcSource::default()).len(), 2);
+    }
+
+    #[test]
+    fn who_signs_revocations() {
+        let revoker = |change: fn(&mut OidcSource)| {
+            let mut config = OidcSource { global_token_revocation: true, ..okta() };
+            change(&mut config);
+            Settings::new(&config).unwrap().revocations.unwrap().0
+        };
+        assert!(Settings::new(&okta()).unwrap().revocations.is_none());
+        assert_eq!(revoker(|_| ()), "https://org.okta.test/oauth2/default");
+        assert_eq!(revoker(|c| c.okta = true), "https://org.okta.test");
+        assert_eq!(revoker(|c| (c.okta, c.base_url) = (true, Some("https://login.org.test/".into()))), "https://login.org.test");
+        assert_eq!(revoker(|c| c.global_token_revocation_issuer = Some("https://a.test/".into())), "https://a.test/");
+    }
+
+    #[test]
+    fn a_pointer_puts_what_it_points_at() {
+        let mut claims = serde_json::json!({"a": {"b": 1}, "c": "x"});
+        assert!(Pointer::parse("/a/d~1e").unwrap().put(&mut claims, 2.into()));
+        assert!(Pointer::parse("/f/g").unwrap().put(&mut claims, 3.into()));
+        assert!(!Pointer::parse("/c/h").unwrap().put(&mut claims, 4.into()));
+        assert_eq!(claims, serde_json::json!({"a": {"b": 1, "d/e": 2}, "c": "x", "f": {"g": 3}}));
     }
 
     #[test]

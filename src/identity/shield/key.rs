@@ -36,7 +36,7 @@ impl Hasher {
     pub fn open(storage: &Storage, kek: &Kek) -> Result<Hasher, TokenError> {
         let mut fresh = Zeroizing::new([0u8; 32]);
         fill_random(fresh.as_mut_slice());
-        let sealed = format!("{}:{}", kek.name(), kek.seal(PLACE, fresh.as_slice())?);
+        let sealed = format!("{}:{}", kek.name(), kek.seal(PLACE, kek.name(), fresh.as_slice())?);
         let open = |stored: &str| stored.split_once(':').and_then(|(name, sealed)| kek.open(PLACE, name, sealed).ok());
         if let Some(bytes) = storage.read_blocking(|c| settings::get(c, SETTING))?.and_then(|stored| open(&stored)) {
             return Ok(Hasher::new(&bytes));

@@ -1,10 +1,10 @@
 //! From one key-encryption key to another.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{announce, sealed_under};
 use crate::audit::{Event, Record};
-use crate::storage::{Storage, audit, in_turn, keys};
+use crate::storage::{Connection, Storage, StorageError, audit, in_turn, keys, settings};
 use crate::tokens::TokenError;
 use crate::tokens::kek::Kek;
 use crate::tokens::keyring::place;
@@ -45,9 +45,38 @@ pub fn rewrap(storage: &Storage, kek: &Kek, by: &'static str, now: i64) -> Resul
         for (kid, sealed) in &again {
             keys::reseal(tx, kid, kek.name(), sealed)?;
         }
+        rewrap_settings(tx, &kek)?;
         audit::insert(tx, &Record::ok(Event::KeysRewrapped, now).detail(detail))?;
         // Nodes load the keys again: whoever lacks the new key says so now, and not at its next start.
         announce(tx, "rewrap", now)?;
         Ok(Ok(again.len()))
     })?
+}
+
+/// Settings that hold something sealed: the key of the shield (`KEK:SEALED`), and what is remembered of secrets that are sent to
+/// other hosts (JSON with `kek` and `secret`). One that neither key opens stays as it is: whoever reads it makes it anew.
+fn rewrap_settings(tx: &mut Connection, kek: &Kek) -> Result<(), StorageError> {
+    let again = |place: &str, name: &str, sealed: &str| kek.seal(place, kek.name(), &kek.open(place, name, sealed).ok()?).ok();
+    for (name, value) in settings::all(tx)? {
+        let place = format!("settings.value:{name}");
+        let resealed = match (name.as_str(), serde_json::from_str::<Value>(&value)) {
+            ("shield_key", _) => value
+                .split_once(':')
+                .and_then(|(under, sealed)| again(&place, under, sealed))
+                .map(|sealed| format!("{}:{sealed}", kek.name())),
+            (secret, Ok(Value::Object(mut known))) if secret.starts_with("secret:") => {
+                let text = |member: &str| known.get(member).and_then(Value::as_str).map(str::to_owned);
+                text("kek").zip(text("secret")).and_then(|(under, sealed)| again(secret, &under, &sealed)).map(|sealed| {
+                    known.insert("kek".to_owned(), kek.name().into());
+                    known.insert("secret".to_owned(), sealed.into());
+                    Value::Object(known).to_string()
+                })
+            }
+            _ => None,
+        };
+        if let Some(value) = resealed {
+            settings::put(tx, &name, &value)?;
+        }
+    }
+    Ok(())
 }

@@ -86,7 +86,11 @@ fn source(change: impl Fn(&mut OidcSource)) -> Oidc {
 /// All of [`Oidc::verify`] but the fetching of keys.
 fn judge_with(oidc: &Oidc, keys: &KeySet, text: &str) -> Result<Identity, TokenRefusal> {
     let token = UnverifiedIdToken::parse(text)?;
-    let judged = oidc.key_id(&token).and_then(|(algorithm, kid)| oidc.believe(&token, keys.verify(&token, algorithm, kid)));
+    let believed = oidc.key_id(&token).and_then(|(algorithm, kid)| oidc.believe(&token, keys.verify(&token, algorithm, kid)));
+    let judged = believed.and_then(|(times, subject)| match groups::settle(&oidc.settings, token.claims()) {
+        Ok(()) => Ok(oidc.identity(&token, token.claims(), times, &subject)),
+        Err((reason, detail)) => Err(refusal(reason, detail)),
+    });
     judged.map_err(|refusal| match refusal.reason {
         RefusalReason::Token(reason) if refusal.detail.starts_with(reason.as_str()) => reason,
         other => panic!("{other:?}: {}", refusal.detail),
