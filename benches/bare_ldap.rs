@@ -5,6 +5,7 @@
 //! when anything goes wrong and is here for comparison only.
 
 use std::error::Error;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Failure> {
             task.abort();
         }
     }
-    println!("{:.0}", count as f64 / seconds as f64);
+    writeln!(std::io::stdout(), "{:.0}", count as f64 / seconds as f64)?;
     Ok(())
 }
 

@@ -55,8 +55,8 @@ async fn generations_are_counted_once() {
     // A thief comes with the first of them to all nodes at once: the family is ended, on all of them.
     let stolen = nodes[0].sign_in(&client, "anna", PASSWORD).await;
     let (old, mut current) = (stolen.text("refresh_token"), stolen.text("refresh_token"));
-    for n in 0..3 {
-        current = nodes[n].refresh(&client, &current).await.text("refresh_token");
+    for node in &nodes {
+        current = node.refresh(&client, &current).await.text("refresh_token");
     }
     for answer in join_all((0..TRIES).map(|n| nodes[n % 3].refresh(&client, &old))).await {
         answer.refused(400, "invalid_grant");
