@@ -45,7 +45,14 @@ stop_peers() {
   for peer in "${started[@]:+${started[@]}}"; do
     bash "$root/tests/peers/$peer.sh" stop "$peers/$peer" > /dev/null 2>&1 || true
   done
-  # Those of stories that were cut off; they may be stopped (SIGSTOP), then only SIGKILL ends them.
+  # Those of stories that were cut off.
+  for pid_file in "$peers"/tmp/*/samba.pid; do
+    [ ! -f "$pid_file" ] || bash "$root/tests/peers/samba.sh" stop "$(dirname "$pid_file")" > /dev/null 2>&1 || true
+  done
+  for pid_file in "$peers"/tmp/*/ns-slapd.pid; do
+    [ ! -f "$pid_file" ] || bash "$root/tests/peers/dirsrv389.sh" end "$(dirname "$pid_file")" > /dev/null 2>&1 || true
+  done
+  # They may be stopped (SIGSTOP), then only SIGKILL ends them.
   for pid_file in "$peers"/tmp/*/slapd.pid; do
     [ ! -f "$pid_file" ] || kill -KILL "$(cat "$pid_file")" 2> /dev/null || true
   done
@@ -74,20 +81,41 @@ start_peer() { # NAME PORT…
   say "$name is up on port $* after $((SECONDS - begun)) s"
 }
 
-read -r postgres_port ldap_port ldaps_port oidc_port <<< "$(python3 -c '
+read -r postgres_port ldap_port ldaps_port oidc_port dirsrv_port dirsrv_tls_port <<< "$(python3 -c '
 import socket
-held = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]
 print(*(s.getsockname()[1] for s in held))')"
+# Active Directory has fixed ports, hence an address of its own, where nobody listens yet.
+samba_address=$(python3 -c '
+import random, socket
+while True:
+    address = "127.%d.%d.%d" % (random.randint(1, 254), random.randint(0, 254), random.randint(2, 254))
+    if all(socket.socket().connect_ex((address, port)) for port in (389, 636, 3268, 3269)):
+        break
+print(address)')
 
+# The domain takes the longest: it is made while the others start.
+(trap - EXIT; start_peer samba "$samba_address") &
+samba_starts=$!
+started+=(samba)
+start_peer dirsrv389 "$dirsrv_port" "$dirsrv_tls_port"
 start_peer postgres "$postgres_port"
 start_peer openldap "$ldap_port" "$ldaps_port"
 start_peer oidc "$oidc_port"
+wait "$samba_starts" || exit 1
 
 export COUNTERSIGN_TEST_POSTGRES="postgres://postgres@127.0.0.1:$postgres_port/postgres"
 export COUNTERSIGN_TEST_LDAP="ldap://127.0.0.1:$ldap_port"
 export COUNTERSIGN_TEST_LDAPS="ldaps://127.0.0.1:$ldaps_port"
 export COUNTERSIGN_TEST_LDAP_CA="$peers/openldap/ca/ca.crt"
 export COUNTERSIGN_TEST_OIDC="http://127.0.0.1:$oidc_port"
+export COUNTERSIGN_TEST_AD="$samba_address"
+export COUNTERSIGN_TEST_AD_CA="$peers/samba/ca/ca.crt"
+export COUNTERSIGN_TEST_AD_DIR="$peers/samba"
+export COUNTERSIGN_TEST_389="ldap://127.0.0.1:$dirsrv_port"
+export COUNTERSIGN_TEST_389S="ldaps://127.0.0.1:$dirsrv_tls_port"
+export COUNTERSIGN_TEST_389_CA="$peers/dirsrv389/ca/ca.crt"
+export COUNTERSIGN_TEST_389_DIR="$peers/dirsrv389"
 export COUNTERSIGN_TEST_POSTGRES_DIR="$peers/postgres"
 export COUNTERSIGN_TEST_LDAP_DIR="$peers/openldap"
 export COUNTERSIGN_TEST_OIDC_DIR="$peers/oidc"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use start::StartError;
-pub use start::{declared_clients, load_kek, open_keys, refuse_taken, wire};
+pub use start::{declared_clients, destinations, load_kek, open_keys, refuse_taken, wire};
 
 use crate::clients::{self, Client, Credentials, Registry};
 use crate::clock::Clock;

@@ -1,5 +1,7 @@
 //! Putting the parts together at start.
 
+pub mod destinations;
+
 use std::sync::Arc;
 
 use super::{App, Throttles};
@@ -47,6 +49,7 @@ impl App {
         let local = |name| Some(Local::new(name, storage.clone(), hasher.clone(), clock.clone()));
         let (sources, rules) = wire(&config, &clock, local)?;
         let keys = Arc::new(open_keys(&config, &storage, true, now)?);
+        destinations::keep(&config, &storage, keys.kek())?;
         apply_file(&config, &storage, now)?;
 
         let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));

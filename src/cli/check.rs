@@ -1,5 +1,5 @@
 //! `countersign check`: everything that `serve` would refuse, with file, line and mend; the expect cases of the mapping; and what
-//! declared clients would change. Nothing is written.
+//! declared clients would change. Nothing is written, but for hosts that the operator confirms.
 
 use super::{CliError, log, print};
 use crate::app;
@@ -12,11 +12,21 @@ use crate::tokens::TokenError;
 use crate::tokens::kek::{self, Kek};
 use crate::tokens::keyring::Keyring;
 
-pub fn run(config: &Config, clock: &Clock) -> Result<(), CliError> {
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The secrets of this source may be sent to the hosts that its URLs name now
+    #[arg(long, value_name = "SOURCE")]
+    confirm_hosts: Option<String>,
+}
+
+pub fn run(wanted: &Check, config: &Config, clock: &Clock) -> Result<(), CliError> {
     // `load` has read the file already; what is left are the rooms' own checks.
     let mut problems: Vec<Problem> = [log::check(&config.log), server::check(&config.server)].into_iter().filter_map(Result::err).collect();
     let database = reach(config, &mut problems)?;
     key(config, database.as_ref().ok(), clock.now(), &mut problems)?;
+    if problems.is_empty() {
+        hosts(wanted, config, &database, &mut problems)?;
+    }
     let ConfigError(mut mistakes) = config.locations.explain(problems);
     if let Err(ConfigError(more)) = app::wire(config, clock, |_| None) {
         mistakes.extend(more);
@@ -88,6 +98,27 @@ fn key(config: &Config, storage: Option<&Storage>, now: i64, problems: &mut Vec<
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// Whether secrets would go to hosts that never had them.
+fn hosts(wanted: &Check, config: &Config, database: &Result<Storage, String>, problems: &mut Vec<Problem>) -> Result<(), CliError> {
+    let storage = match (database, &wanted.confirm_hosts) {
+        (Ok(storage), _) => storage,
+        (Err(_), None) => return Ok(()),
+        (Err(note), Some(_)) => return Err(CliError::Said(format!("nothing can be confirmed without the database: {note}"))),
+    };
+    if kek::is_yet_to_be_made(config) {
+        return Ok(());
+    }
+    let kek = Kek::load(config, false)?;
+    if let Some(source) = &wanted.confirm_hosts {
+        if !config.source_names().iter().any(|name| name == source) {
+            return Err(CliError::Said(format!("there is no source {source}; there are {}", config.source_names().join(", "))));
+        }
+        app::destinations::confirm(config, storage, &kek, source)?;
+    }
+    problems.extend(app::destinations::compare(config, storage, &kek)?);
+    Ok(())
 }
 
 /// What a start would change in the database.

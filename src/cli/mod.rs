@@ -44,7 +44,7 @@ enum Command {
     /// Run the server
     Serve,
     /// Validate the configuration, run the mapping's expect cases, show what would change
-    Check,
+    Check(check::Check),
     /// Clients and their secrets
     #[command(subcommand)]
     Client(client::ClientCommand),
@@ -107,7 +107,7 @@ fn run(command: Command, config: Config) -> Result<(), CliError> {
     let clock = Clock::System;
     match command {
         Command::Serve => serve::run(config, clock),
-        Command::Check => check::run(&config, &clock),
+        Command::Check(wanted) => check::run(&wanted, &config, &clock),
         Command::Client(command) => client::run(command, &config, &open(&config)?, &clock),
         Command::User(command) => Ok(user::run(command, &config, &open(&config)?, &clock)?),
         Command::Explain(explain) => explain::run(explain, config, &clock),

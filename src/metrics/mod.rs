@@ -32,6 +32,8 @@ const FEED_APPLIED: &str = "countersign_feed_applied";
 const REVOCATIONS: &str = "countersign_revocations";
 const FEED_AGE: &str = "countersign_feed_age_seconds";
 const LDAP: &str = "countersign_ldap_operation_seconds";
+const LDAP_BREAKER: &str = "countersign_ldap_breaker_open";
+const LDAP_FAILOVERS: &str = "countersign_ldap_failovers_total";
 const HASH_QUEUE: &str = "countersign_password_hash_queue";
 
 /// Upper bounds of the buckets for calls to directories, in seconds.
@@ -116,6 +118,8 @@ fn describe() {
     describe_gauge!(REVOCATIONS, "Revocations that this node holds in memory.");
     describe_gauge!(FEED_AGE, Unit::Seconds, "How long ago this node last saw the head of the feed.");
     describe_histogram!(LDAP, Unit::Seconds, "How long calls to directories took, by source and operation.");
+    describe_gauge!(LDAP_BREAKER, "Whether a directory server is held to be down (1) or not (0), by source and server.");
+    describe_counter!(LDAP_FAILOVERS, "How often connections went over to a later server, by source.");
     describe_gauge!(HASH_QUEUE, "Password hashes that wait for a thread.");
 }
 
@@ -245,6 +249,20 @@ pub fn hash_queue(waiting: usize) {
 pub fn ldap_operation(source: &str, operation: &'static str, took: Duration) {
     if HOT.get().is_some() {
         histogram!(LDAP, "source" => source.to_owned(), "operation" => operation).record(took.as_secs_f64());
+    }
+}
+
+/// Whether the server (`host:port`) of a directory is held to be down.
+pub fn ldap_breaker(source: &str, server: &str, open: bool) {
+    if HOT.get().is_some() {
+        gauge!(LDAP_BREAKER, "source" => source.to_owned(), "server" => server.to_owned()).set(if open { 1.0 } else { 0.0 });
+    }
+}
+
+/// Connections of a directory go to a later server than before.
+pub fn ldap_failover(source: &str) {
+    if HOT.get().is_some() {
+        counter!(LDAP_FAILOVERS, "source" => source.to_owned()).increment(1);
     }
 }
 

@@ -74,6 +74,11 @@ impl Ldap {
         format!("127.0.0.1:{}", self.tls)
     }
 
+    /// The address behind [`Ldap::url`].
+    pub fn plain_address(&self) -> String {
+        format!("127.0.0.1:{}", self.plain)
+    }
+
     /// The certificate of the authority that signed the server's.
     pub fn authority(&self) -> String {
         self.authority.to_string_lossy().into_owned()
@@ -88,6 +93,17 @@ impl Ldap {
             self.authority(),
             Ldap::SERVICE_DN
         )
+    }
+
+    /// The same in plain text through these proxies, which can then read what is asked.
+    pub fn plain_section(&self, name: &str, password_file: &str, proxies: &[&super::Proxy], more: &str) -> String {
+        let urls: Vec<String> = proxies.iter().map(|proxy| format!("\"ldap://127.0.0.1:{}\"", proxy.port())).collect();
+        let more = format!("urls = [{}]\ntls = \"none\"\ninsecure_plaintext = true\n{more}", urls.join(", "));
+        self.section(name, password_file, &more)
+            .lines()
+            .filter(|line| !line.starts_with("ca_file"))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// The distinguished name of a group.

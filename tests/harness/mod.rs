@@ -5,22 +5,27 @@
 mod certificates;
 mod cluster;
 mod database;
+mod dirsrv;
 mod http;
 mod ldap;
+mod ldap_wire;
 mod oidc;
 mod patience;
 mod proxy;
+mod samba;
 mod server;
 mod setup;
 
 pub use certificates::Certificates;
 pub use cluster::{Cluster, Disk};
 pub use database::Database;
+pub use dirsrv::DirSrv;
 pub use http::{Answer, Client};
 pub use ldap::Ldap;
 pub use oidc::Oidc;
 pub use patience::{eventually, within_a_second};
-pub use proxy::Proxy;
+pub use proxy::{Fate, Proxy, Trap};
+pub use samba::Samba;
 pub use server::{Output, Server};
 pub use setup::{Setup, countersign};
 

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
-use super::{Certificates, Database, Ldap, Oidc, Output, Server, server};
+use super::{Certificates, Database, DirSrv, Ldap, Oidc, Output, Samba, Server, server};
 
 /// The configuration file, what lies beside it, and the database.
 #[derive(Debug)]
@@ -105,6 +105,20 @@ impl Setup {
     pub fn ldap(self, name: &str, ldap: &Ldap, more: &str) -> Setup {
         self.write(&format!("{name}.password"), Ldap::SERVICE_PASSWORD);
         let section = ldap.section(name, &format!("{name}.password"), more);
+        self.config(&section)
+    }
+
+    /// The lab's Active Directory as the source `name`; `more` holds further keys of the source.
+    pub fn active_directory(self, name: &str, samba: &Samba, more: &str) -> Setup {
+        self.write(&format!("{name}.password"), Samba::SERVICE_PASSWORD);
+        let section = samba.section(name, &format!("{name}.password"), more);
+        self.config(&section)
+    }
+
+    /// The lab's 389 Directory Server as the source `name`; `more` holds further keys of the source.
+    pub fn dirsrv(self, name: &str, dirsrv: &DirSrv, more: &str) -> Setup {
+        self.write(&format!("{name}.password"), DirSrv::SERVICE_PASSWORD);
+        let section = dirsrv.section(name, &format!("{name}.password"), more);
         self.config(&section)
     }
 

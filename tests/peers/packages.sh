@@ -27,6 +27,21 @@ python3 python3
 cc gcc
 perl perl
 make make
+samba samba
+samba-tool samba-common-bin
+winbindd winbind
+faketime faketime
+ns-slapd 389-ds-base
+certutil libnss3-tools
+P
+  # What is no program, by a file of the package.
+  while read -r program package; do
+    compgen -G "$program" > /dev/null || missing+=("$package")
+  done <<'P'
+/usr/share/samba/setup/provision.ldif samba-ad-provision
+/usr/lib/*/samba/ldb/samldb.so samba-dsdb-modules
+/usr/lib/*/samba/vfs/acl_xattr.so samba-vfs-modules
+/usr/lib/python3/dist-packages/samba/samdb.py python3-samba
 P
   ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || missing+=(postgresql)
   [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)

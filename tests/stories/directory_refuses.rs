@@ -1,6 +1,8 @@
 //! The directory says no, or is not even asked: one answer for every reason, the exact reason in the audit, and guessing gets slow.
 
-use crate::harness::{Answer, Client, Database, Ldap, Proxy, Server, Setup, on_both_databases};
+use std::time::Duration;
+
+use crate::harness::{Answer, Client, Database, Ldap, Proxy, Server, Setup, eventually, on_both_databases};
 
 const PASSWORD: [&str; 2] = ["--grant", "password"];
 
@@ -165,6 +167,10 @@ on_both_databases! {
             server.sign_in(&client, &person.uid, &person.password).await.unavailable();
         }
         proxy.resume();
+        eventually(Duration::from_secs(10), "the directory is used again", async || {
+            server.sign_in(&client, "alice", "pw-alice").await.status == 200
+        })
+        .await;
         // Successes are not counted, and they wash nobody clean: the failures before may be somebody else's.
         for _ in 0..2 {
             server.sign_in(&client, &person.uid, "wrong").await.refused(400, "invalid_grant");

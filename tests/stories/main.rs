@@ -9,9 +9,9 @@
 )]
 
 #[path = "../harness/mod.rs"]
-#[expect(dead_code, reason = "the ground offers more than the stories of today use")]
 mod harness;
 
+mod account_states;
 mod audit_is_shipped;
 mod backup_is_restored;
 mod check_finds_what_stops_serve;
@@ -23,6 +23,9 @@ mod croit_clients_log_in;
 mod database_fails;
 mod databases_are_migrated;
 mod declared_clients_belong_to_the_file;
+mod directory_credentials_change;
+mod directory_fails_over;
+mod directory_hangs;
 mod directory_is_down;
 mod directory_refuses;
 mod first_start_greets;

@@ -34,6 +34,9 @@ pub struct LdapSource {
     /// For a whole sign-in.
     #[serde(deserialize_with = "crate::config::duration::deserialize")]
     pub login_deadline: Duration,
+    /// How long a server that was down is passed over before it is tried again.
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
+    pub breaker_open: Duration,
     /// Service connections.
     pub pool: LdapPool,
     /// The service account, for searches.
@@ -41,7 +44,8 @@ pub struct LdapSource {
     /// A file with its password; re-read when it changes.
     pub bind_password_file: Option<PathBuf>,
     pub bind: LdapBind,
-    /// For `bind = "direct"`: `uid={login},ou=people,…`, a distinguished name; the login is escaped.
+    /// For `bind = "direct"`: `uid={login},ou=people,…`, a distinguished name; the login is escaped. For Active Directory also a
+    /// userPrincipalName, `{login}@corp.example.org`.
     pub bind_template: Option<String>,
     pub user_base: Option<String>,
     pub user_scope: SearchScope,
@@ -82,6 +86,7 @@ impl Default for LdapSource {
             connect_timeout: Duration::from_secs(3),
             operation_timeout: Duration::from_secs(5),
             login_deadline: Duration::from_secs(10),
+            breaker_open: Duration::from_secs(30),
             pool: LdapPool::default(),
             bind_dn: None,
             bind_password_file: None,
@@ -131,6 +136,24 @@ pub enum LdapPreset {
     #[default]
     #[serde(rename = "openldap")]
     OpenLdap,
+    /// rfc2307: `memberUid` and the primary gidNumber, subject entryUUID.
+    #[serde(rename = "posix")]
+    Posix,
+    /// tokenGroups, else an in-chain search, with the primary group; subject objectGUID.
+    #[serde(rename = "active-directory")]
+    ActiveDirectory,
+    /// Active Directory as Samba serves it.
+    #[serde(rename = "samba")]
+    Samba,
+    /// 389 Directory Server: memberOf, which its plugin makes transitive; subject entryUUID, else nsUniqueId.
+    #[serde(rename = "389ds")]
+    DirSrv,
+    /// memberOf, subject ipaUniqueID.
+    #[serde(rename = "freeipa")]
+    FreeIpa,
+    /// memberOf, else groupOfUniqueNames; subject entryUUID.
+    #[serde(rename = "lldap")]
+    Lldap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

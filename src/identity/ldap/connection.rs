@@ -5,9 +5,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use ldap3::controls::{Control, MatchedValues, PagedResults, RawControl};
-use ldap3::{LdapConnAsync, LdapError, LdapResult, Scope, SearchOptions};
+use ldap3::{LdapError, LdapResult, Scope, SearchOptions};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::breaker::{Attempt, Fault};
+use super::dialer::{Line, Origin};
 use super::entry::Entry;
 use super::gate;
 use super::ppolicy;
@@ -30,6 +32,10 @@ pub struct Failure {
 pub enum FailureKind {
     /// The connection broke, rather than the server being slow or saying something: worth another try if it had been idle.
     Lost,
+    /// No answer came in time.
+    Silent,
+    /// The server cannot be reached, or says that it cannot answer.
+    Down,
     /// More entries came than were asked for.
     TooMany,
     Other,
@@ -38,6 +44,20 @@ pub enum FailureKind {
 impl Failure {
     pub fn new(reason: impl Into<String>) -> Failure {
         Failure { reason: reason.into(), kind: FailureKind::Other }
+    }
+
+    pub fn down(reason: impl Into<String>) -> Failure {
+        Failure { reason: reason.into(), kind: FailureKind::Down }
+    }
+
+    /// What it says about the server; none where the server answered.
+    fn fault(&self) -> Option<Fault> {
+        match self.kind {
+            FailureKind::Lost => Some(Fault::Strike),
+            FailureKind::Silent => Some(Fault::Silence),
+            FailureKind::Down => Some(Fault::Down),
+            FailureKind::TooMany | FailureKind::Other => None,
+        }
     }
 }
 
@@ -55,8 +75,11 @@ pub async fn isolated<T: Send + 'static>(limit: Duration, work: impl Future<Outp
     tasks.spawn(work);
     match tokio::time::timeout(limit, tasks.join_next()).await {
         Ok(Some(Ok(output))) => Ok(output),
-        Ok(_) => Err(Failure::new("the directory sent something malformed")),
-        Err(_) => Err(Failure::new(format!("no answer within {}", humantime::format_duration(limit)))),
+        Ok(_) => Err(Failure { reason: "the directory sent something malformed".to_owned(), kind: FailureKind::Lost }),
+        Err(_) => {
+            let reason = format!("no answer within {}", humantime::format_duration(limit));
+            Err(Failure { reason, kind: FailureKind::Silent })
+        }
     }
 }
 
@@ -68,7 +91,21 @@ pub struct BindAnswer {
     pub text: String,
     /// The value of the password policy control, where one came.
     pub policy: Option<Vec<u8>>,
+    /// Whether the older control came that says that the password has expired or must be changed.
+    pub expired: bool,
 }
+
+impl BindAnswer {
+    /// Whether the server says that it decided nothing and is not able to at the moment.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.code, BUSY | UNAVAILABLE)
+    }
+}
+
+/// Results that a server gives about itself rather than about a request (RFC 4511 appendix A.2). "Other" can be either.
+const BUSY: u32 = 51;
+const UNAVAILABLE: u32 = 52;
+const OTHER: u32 = 80;
 
 /// What to look for.
 #[derive(Clone, Debug)]
@@ -108,7 +145,17 @@ pub enum End {
 #[derive(Debug)]
 pub struct Connection {
     handle: ldap3::Ldap,
-    driver: Driver,
+    way: Way,
+}
+
+/// What a connection has beside the library's handle, which travels through the tasks of its operations.
+#[derive(Debug)]
+struct Way {
+    _driver: Driver,
+    origin: Origin,
+    attempt: Attempt,
+    /// It has lain idle since its last answer: servers and firewalls close such connections without being down.
+    rested: bool,
     operation_timeout: Duration,
     /// For the metrics.
     source: SourceName,
@@ -124,62 +171,99 @@ impl Drop for Driver {
     }
 }
 
+impl Way {
+    /// Waits for one answer, and tells the breaker what became of it.
+    async fn ask<T: Send + 'static, E: Into<Failure> + Send + 'static>(
+        &mut self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let began = Clock::monotonic();
+        self.attempt.wait(self.operation_timeout);
+        let done = isolated(self.operation_timeout, work).await.and_then(|done| done.map_err(Into::into));
+        metrics::ldap_operation(self.source.as_str(), operation, Clock::since(began));
+        let rested = std::mem::take(&mut self.rested);
+        match &done {
+            // The result code may still speak against it.
+            Ok(_) => {}
+            Err(failure) => match failure.fault() {
+                Some(Fault::Strike) if rested => self.attempt.connected(),
+                Some(fault) => self.attempt.failed(fault, &failure.reason),
+                None => self.attempt.answered(),
+            },
+        }
+        done
+    }
+
+    /// What a result code says about the server.
+    fn judge(&mut self, code: u32) {
+        match code {
+            BUSY | UNAVAILABLE => self.attempt.failed(Fault::Down, &format!("it answers with LDAP result {code}")),
+            OTHER => self.attempt.failed(Fault::Strike, "it answers with LDAP result 80"),
+            _ => self.attempt.answered(),
+        }
+    }
+}
+
 impl Connection {
-    /// `relay` is the task that carries the bytes.
-    pub fn new(
-        driver: LdapConnAsync,
-        handle: ldap3::Ldap,
-        relay: AbortHandle,
-        operation_timeout: Duration,
-        source: SourceName,
-    ) -> Connection {
+    pub fn new(line: Line, origin: Origin, attempt: Attempt, operation_timeout: Duration, source: SourceName) -> Connection {
+        let Line { driver, handle, relay } = line;
         let task = tokio::spawn(async move {
             if let Err(error) = driver.drive().await {
                 tracing::debug!(%error, "LDAP connection ended");
             }
         });
-        Connection { handle, driver: Driver([task.abort_handle(), relay]), operation_timeout, source }
+        let way = Way { _driver: Driver([task.abort_handle(), relay]), origin, attempt, rested: false, operation_timeout, source };
+        Connection { handle, way }
     }
 
-    /// Whether the server has closed it. A hung server has not.
-    pub fn is_closed(&mut self) -> bool {
-        self.handle.is_closed()
+    pub fn origin(&self) -> Origin {
+        self.way.origin
+    }
+
+    /// It is laid aside until somebody needs it.
+    pub fn rest(&mut self) {
+        self.way.rested = true;
+    }
+
+    /// Whether it may be used again: the server has not closed it, and was not held to be down since. A hung server closes nothing.
+    pub fn is_sound(&mut self) -> bool {
+        !self.handle.is_closed() && self.way.attempt.is_current()
     }
 
     /// A simple bind with the password policy control. The caller has refused empty passwords: they succeed as anonymous.
     pub async fn bind(self, name: &str, password: &Secret) -> Result<(Connection, BindAnswer), Failure> {
-        let Connection { mut handle, driver, operation_timeout, source } = self;
+        let Connection { mut handle, mut way } = self;
         let (name, password) = (name.to_owned(), password.clone());
         let work = async move {
             let result = handle.with_controls(ppolicy::request()).simple_bind(&name, password.expose()).await;
             result.map(|result| (handle, result))
         };
-        let began = Clock::monotonic();
-        let done = isolated(operation_timeout, work).await;
-        metrics::ldap_operation(source.as_str(), "bind", Clock::since(began));
-        let (handle, result) = done??;
-        let policy = result.ctrls.iter().find(|Control(_, control)| control.ctype == ppolicy::OID);
+        let (handle, result) = way.ask("bind", work).await?;
+        way.judge(result.rc);
+        let value =
+            |oid: &str| result.ctrls.iter().find(|Control(_, control)| control.ctype == oid).map(|Control(_, control)| &control.val);
         // An absent value is as malformed as any other.
-        let policy = policy.map(|Control(_, control)| control.val.clone().unwrap_or_default());
-        let answer = BindAnswer { code: result.rc, text: printable(&result.text), policy };
-        Ok((Connection { handle, driver, operation_timeout, source }, answer))
+        let policy = value(ppolicy::OID).map(|value| value.clone().unwrap_or_default());
+        let expired = value(ppolicy::EXPIRED).is_some();
+        let answer = BindAnswer { code: result.rc, text: printable(&result.text), policy, expired };
+        Ok((Connection { handle, way }, answer))
     }
 
     /// Reads all pages.
     pub async fn search(self, search: &Search) -> Result<(Connection, Found), Failure> {
-        let Connection { mut handle, driver, operation_timeout, source } = self;
+        let Connection { mut handle, mut way } = self;
         let (mut entries, mut cookie) = (Vec::new(), Vec::new());
         loop {
             let room = search.at_most.saturating_sub(entries.len());
-            let began = Clock::monotonic();
-            let page = isolated(operation_timeout, read_page(handle, search.clone(), cookie, room)).await;
-            metrics::ldap_operation(source.as_str(), "search", Clock::since(began));
-            let page = page??;
+            let page = way.ask("search", read_page(handle, search.clone(), cookie, room)).await?;
+            way.judge(page.result.rc);
+            let end = end_of(&page.result)?;
+            cookie = next_cookie(&page.result)?;
             handle = page.handle;
-            cookie = page.cookie;
             entries.extend(page.entries);
-            if page.end != End::Complete || cookie.is_empty() {
-                return Ok((Connection { handle, driver, operation_timeout, source }, Found { entries, end: page.end }));
+            if end != End::Complete || cookie.is_empty() {
+                return Ok((Connection { handle, way }, Found { entries, end }));
             }
         }
     }
@@ -188,8 +272,7 @@ impl Connection {
 struct Page {
     handle: ldap3::Ldap,
     entries: Vec<Entry>,
-    cookie: Vec<u8>,
-    end: End,
+    result: LdapResult,
 }
 
 async fn read_page(mut handle: ldap3::Ldap, search: Search, cookie: Vec<u8>, room: usize) -> Result<Page, Failure> {
@@ -220,8 +303,7 @@ async fn read_page(mut handle: ldap3::Ldap, search: Search, cookie: Vec<u8>, roo
         }
     }
     let result = stream.finish().await;
-    let end = end_of(&result)?;
-    Ok(Page { handle, entries, cookie: next_cookie(&result)?, end })
+    Ok(Page { handle, entries, result })
 }
 
 fn end_of(result: &LdapResult) -> Result<End, Failure> {
@@ -230,7 +312,10 @@ fn end_of(result: &LdapResult) -> Result<End, Failure> {
         4 => Ok(End::Cut),
         32 => Ok(End::NoBase),
         10 => Err(Failure::new("the base is on another server (LDAP result 10); referrals are never followed, name that server in urls")),
-        code => Err(Failure::new(format!("the search failed with LDAP result {code}: {}", printable(&result.text)))),
+        code => {
+            let kind = if matches!(code, BUSY | UNAVAILABLE | OTHER) { FailureKind::Down } else { FailureKind::Other };
+            Err(Failure { reason: format!("the search failed with LDAP result {code}: {}", printable(&result.text)), kind })
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use lber::structure::{PL, StructureTag};
 
+use super::binary;
+
 /// One entry that a search found.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -22,9 +24,17 @@ impl Entry {
             let name = String::from_utf8(halves.next()?.expect_primitive()?).ok()?;
             let values =
                 halves.next()?.expect_constructed()?.into_iter().map(StructureTag::expect_primitive).collect::<Option<Vec<_>>>()?;
+            let values = values.into_iter().map(|value| binary::readable(&name, value)).collect();
             attributes.push((name, values));
         }
         Some(Entry { dn, attributes })
+    }
+
+    /// An entry of a test.
+    #[cfg(test)]
+    pub fn with(dn: &str, values: &[(&str, &str)]) -> Entry {
+        let attributes = values.iter().map(|(name, value)| ((*name).to_owned(), vec![value.as_bytes().to_vec()])).collect();
+        Entry { dn: dn.to_owned(), attributes }
     }
 
     /// The values of an attribute that are text; its name is matched without case.
@@ -37,10 +47,31 @@ impl Entry {
         self.texts(attribute).find(|value| !value.trim().is_empty())
     }
 
+    /// A piece of an attribute that the server does not send whole ([MS-ADTS] section 3.1.1.3.1.3.3): `member;range=0-1499`. None
+    /// where it came whole, or not at all.
+    pub fn piece<'a>(&'a self, attribute: &str) -> Option<Piece<'a>> {
+        self.attributes.iter().find_map(|(name, values)| {
+            let (base, option) = name.split_once(';')?;
+            let range = option.get(..6).filter(|start| start.eq_ignore_ascii_case("range=")).and(option.get(6..))?;
+            let (_, last) = range.split_once('-')?;
+            let next = if last == "*" { None } else { Some(last.parse::<u32>().ok()?.checked_add(1)?) };
+            let values = values.iter().filter_map(|value| std::str::from_utf8(value).ok()).collect();
+            base.eq_ignore_ascii_case(attribute).then_some(Piece { values, next })
+        })
+    }
+
     fn values<'a>(&'a self, attribute: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.attributes.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(attribute));
         named.flat_map(|(_, values)| values.iter().map(Vec::as_slice))
     }
+}
+
+/// Some of the values of an attribute.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    pub values: Vec<&'a str>,
+    /// Where the next piece begins; none after the last.
+    pub next: Option<u32>,
 }
 
 #[cfg(test)]
@@ -65,6 +96,20 @@ mod tests {
         let entry = Entry::read(tag(PL::C(vec![text(b"uid=a"), tag(PL::C(attributes))]))).unwrap();
         assert_eq!((entry.dn.as_str(), entry.text("ENTRYuuid"), entry.text("Mail")), ("uid=a", Some("1-2"), Some("a@b")));
         assert_eq!(entry.text("uid"), None);
+    }
+
+    #[test]
+    fn a_piece_says_where_the_next_begins() {
+        let entry = |name: &[u8]| {
+            let values = tag(PL::C(vec![text(b"cn=a"), text(b"cn=b")]));
+            Entry::read(tag(PL::C(vec![text(b"cn=g"), tag(PL::C(vec![tag(PL::C(vec![text(name), values]))]))]))).unwrap()
+        };
+        let piece = |next| Some(Piece { values: vec!["cn=a", "cn=b"], next });
+        assert_eq!(entry(b"member;range=0-1499").piece("MEMBER"), piece(Some(1500)));
+        assert_eq!(entry(b"Member;Range=1500-*").piece("member"), piece(None));
+        for other in [&b"member"[..], b"member;binary", b"memberOf;range=0-1", b"member;range=0-x", b"member;range=0-4294967295"] {
+            assert_eq!(entry(other).piece("member"), None);
+        }
     }
 
     #[test]

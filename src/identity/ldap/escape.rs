@@ -1,5 +1,7 @@
 //! What a person typed, made safe for a filter or a bind template.
 
+use super::binary;
+
 /// A value for a search filter (RFC 4515 section 3). Every octet but the plainest is written in hex, so that nothing depends on how
 /// a parser treats the rest.
 pub fn filter_value(value: &str) -> String {
@@ -13,6 +15,14 @@ pub fn filter_value(value: &str) -> String {
     escaped
 }
 
+/// `(ATTRIBUTE=VALUE)`, escaped. Where the attribute's values are no text in the directory, the text stands for their bytes.
+pub fn equals(attribute: &str, value: &str) -> String {
+    match binary::bytes(attribute, value) {
+        Some(bytes) => format!("({attribute}={})", bytes.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>()),
+        None => format!("({attribute}={})", filter_value(value)),
+    }
+}
+
 /// `(&FILTER…)` of those that are there.
 pub fn all_of(filters: &[&str]) -> String {
     format!("(&{})", filters.concat())
@@ -20,7 +30,7 @@ pub fn all_of(filters: &[&str]) -> String {
 
 /// `(|(ATTRIBUTE=VALUE)…)`, escaped.
 pub fn any_equals<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let parts: String = pairs.into_iter().map(|(attribute, value)| format!("({attribute}={})", filter_value(value))).collect();
+    let parts: String = pairs.into_iter().map(|(attribute, value)| equals(attribute, value)).collect();
     format!("(|{parts})")
 }
 
@@ -45,6 +55,8 @@ mod tests {
     fn the_characters_with_a_meaning_lose_it() {
         assert_eq!(filter_value("*()\\\0é"), "\\2a\\28\\29\\5c\\00\\c3\\a9");
         assert_eq!(filter_value("a.b-c_d@lab.test"), "a.b-c_d@lab.test");
+        assert_eq!(equals("objectSid", "S-1-5-32-1"), "(objectSid=\\01\\02\\00\\00\\00\\00\\00\\05\\20\\00\\00\\00\\01\\00\\00\\00)");
+        assert_eq!(equals("objectGUID", "*"), "(objectGUID=\\2a)", "what is no identifier matches nothing");
         assert_eq!(any_equals([("uid", "a)(b"), ("mail", "x")]), "(|(uid=a\\29\\28b)(mail=x))");
     }
 

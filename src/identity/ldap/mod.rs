@@ -5,6 +5,9 @@
 //! A connection has one owner and is thrown away after anything but a whole answer. Whatever goes wrong on our side or the
 //! directory's is [`Authentication::Unavailable`], never a bad password and never a shorter list of groups.
 
+mod account;
+mod binary;
+mod breaker;
 mod connection;
 mod dialer;
 mod entry;
@@ -14,6 +17,10 @@ mod groups;
 mod plan;
 mod pool;
 mod ppolicy;
+mod preset;
+mod principal;
+mod sign_in;
+mod stamp;
 mod state;
 mod tls;
 mod verdict;
@@ -30,10 +37,9 @@ use self::connection::{Connection, End, Failure, FailureKind, Found, Search};
 use self::dialer::Dialer;
 use self::entry::Entry;
 use self::escape::{all_of, any_equals};
-use self::groups::GroupCache;
-use self::plan::Plan;
+use self::groups::Memory;
+use self::plan::{Bind, Plan};
 use self::pool::Pool;
-use self::verdict::Verdict;
 use super::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason};
 use crate::clock::Clock;
 use crate::config::{LdapSource, Problem};
@@ -50,7 +56,7 @@ pub struct Ldap {
     plan: Plan,
     dialer: Dialer,
     service: Option<Pool>,
-    group_cache: GroupCache,
+    memory: Memory,
     login_deadline: Duration,
 }
 
@@ -77,12 +83,14 @@ enum Reader<'a> {
     Service(&'a Pool),
     /// The person, where there is no service account. None once a search has failed.
     Person(Option<Connection>),
+    /// The service account, once it is known as whom the connection of a sign-in by userPrincipalName speaks.
+    Bound(Option<Connection>, &'a Pool),
 }
 
 impl Reader<'_> {
     async fn search(&mut self, search: &Search) -> Result<Found, Failure> {
         match self {
-            Reader::Service(pool) => pool.search(search).await,
+            Reader::Service(pool) | Reader::Bound(_, pool) => pool.search(search).await,
             Reader::Person(connection) => {
                 let open = connection.take().ok_or_else(|| Failure::new("the connection was closed"))?;
                 let (open, found) = open.search(search).await?;
@@ -98,14 +106,20 @@ impl Ldap {
     pub fn new(name: SourceName, config: &LdapSource, clock: Clock) -> Result<Ldap, Vec<Problem>> {
         let (plan, dialer, account) = plan::read(&name, config)?;
         let service = account.map(|account| Pool::new(dialer.clone(), account, config.pool.clone()));
-        let group_cache = GroupCache::new(config.group_cache);
-        Ok(Ldap { name, clock, plan, dialer, service, group_cache, login_deadline: config.login_deadline })
+        let memory = Memory::new(config.group_cache);
+        Ok(Ldap { name, clock, plan, dialer, service, memory, login_deadline: config.login_deadline })
     }
 
     /// Whether [`Ldap::recheck`] and [`Ldap::lookup`] can ask: they need the service account. Without it no refresh token should be
     /// issued, since nobody could tell when the person is gone.
     pub fn can_recheck(&self) -> bool {
         self.service.is_some()
+    }
+
+    /// Whether every server is known to be down: the breakers of all its URLs are open. Not so for a directory that answers but
+    /// refuses us, nor before the first failure.
+    pub fn is_cut_off(&self) -> bool {
+        self.dialer.is_cut_off()
     }
 
     /// Signs a person in.
@@ -125,7 +139,7 @@ impl Ldap {
         self.within_deadline(async {
             let mut reader = self.service_reader()?;
             let entry = self.find(&mut reader, login).await?.map_err(|(reason, detail)| Refusal::new(reason, detail))?;
-            self.identity(&mut reader, &entry, Freshness::AskNow).await
+            self.identity(&mut reader, &entry, Freshness::WithPaths).await
         })
         .await
     }
@@ -134,14 +148,16 @@ impl Ldap {
     pub async fn recheck(&self, subject: &str) -> Authentication {
         self.within_deadline(async {
             let mut reader = self.service_reader()?;
-            let matches = any_equals([(self.plan.subject_attribute.as_str(), subject)]);
+            let matches = any_equals(self.plan.subject_attributes.iter().map(|attribute| (attribute.as_str(), subject)));
             let search = self.person_search(&self.plan.user_base, self.plan.user_scope, &matches);
             let found = self.only_one(&mut reader, &search, "gone, or outside user_base and user_filter").await?;
             let entry = found.map_err(|(reason, detail)| with_subject(Refusal::new(reason, detail), subject))?;
             if let Some(refusal) = state::refusal(&entry, self.clock.now()) {
                 return Err(with_subject(refusal, subject).into());
             }
-            self.identity(&mut reader, &entry, Freshness::AskNow).await
+            let identity = self.identity(&mut reader, &entry, Freshness::AskNow).await?;
+            // An entry may have got a better attribute since; it is still the same person.
+            Ok(Identity { subject: subject.to_owned(), ..identity })
         })
         .await
     }
@@ -158,53 +174,6 @@ impl Ldap {
         }
     }
 
-    async fn sign_in(&self, login: &str, password: &Secret) -> Result<Identity, Halt> {
-        let (mut reader, entry) = match self.plan.bind.fill(login) {
-            None => {
-                let mut reader = self.service_reader()?;
-                let entry = match self.find(&mut reader, login).await? {
-                    Ok(entry) => entry,
-                    Err((reason, detail)) => {
-                        self.bind_as_nobody().await?;
-                        return Err(Refusal::new(reason, detail).into());
-                    }
-                };
-                let known = self.subject_of(&entry)?;
-                self.bind(&entry.dn, password).await?.map_err(|refusal| with_subject(refusal, known))?;
-                (reader, entry)
-            }
-            Some(name) => {
-                let connection = self.bind(&name, password).await??;
-                let mut reader = self.service.as_ref().map_or_else(|| Reader::Person(Some(connection)), Reader::Service);
-                let entry = self.find(&mut reader, login).await?;
-                // The password was right: there is such a person, only not one who may sign in.
-                (reader, entry.map_err(|(_, detail)| Refusal::new(RefusalReason::NotEligible, detail))?)
-            }
-        };
-        if let Some(refusal) = state::refusal(&entry, self.clock.now()) {
-            return Err(with_subject(refusal, self.subject_of(&entry)?).into());
-        }
-        let identity = self.identity(&mut reader, &entry, Freshness::Cached).await?;
-        Ok(Identity { auth_time: self.clock.now(), amr: vec!["pwd".to_owned()], ..identity })
-    }
-
-    /// Tries the password on a new connection that nothing else uses before or after, but the person's own searches.
-    async fn bind(&self, name: &str, password: &Secret) -> Result<Result<Connection, Refusal>, Failure> {
-        let (connection, answer) = self.dialer.dial().await?.bind(name, password).await?;
-        match verdict::of(&answer) {
-            Verdict::Yes => Ok(Ok(connection)),
-            Verdict::No(reason, codes) => Ok(Err(Refusal::new(reason, codes))),
-            Verdict::Unknown(reason) => Err(Failure::new(reason)),
-        }
-    }
-
-    /// As much work as for somebody who exists. The name has random bits, so it never does.
-    async fn bind_as_nobody(&self) -> Result<(), Failure> {
-        let nobody = Secret::generate("nobody-");
-        let name = format!("cn={},{}", nobody.expose(), self.plan.user_base);
-        self.bind(&name, &nobody).await.map(|_| ())
-    }
-
     fn service_reader(&self) -> Result<Reader<'_>, Failure> {
         let missing = || Failure::new("this needs the service account: set bind_dn and bind_password_file");
         self.service.as_ref().map(Reader::Service).ok_or_else(missing)
@@ -212,6 +181,9 @@ impl Ldap {
 
     /// The entry that `login` names, else why there is none.
     async fn find(&self, reader: &mut Reader<'_>, login: &str) -> Result<Result<Entry, (RefusalReason, String)>, Failure> {
+        if let Bind::Principal(_) = &self.plan.bind {
+            return self.find_principal(reader, login).await;
+        }
         let search = match self.plan.bind.fill(login) {
             // The very entry that the bind named, so that nobody signs in as one and is read as another.
             Some(dn) => self.person_search(&dn, Scope::Base, "(objectClass=*)"),
@@ -248,7 +220,8 @@ impl Ldap {
 
     fn person_search(&self, base: &str, scope: Scope, matches: &str) -> Search {
         let plan = &self.plan;
-        let named = [&plan.subject_attribute, &plan.email_attribute].into_iter().chain(&plan.login_attributes).chain(&plan.name_attributes);
+        let named =
+            plan.subject_attributes.iter().chain([&plan.email_attribute]).chain(&plan.login_attributes).chain(&plan.name_attributes);
         Search {
             base: base.to_owned(),
             scope,
@@ -262,15 +235,17 @@ impl Ldap {
     }
 
     fn subject_of<'a>(&'a self, entry: &'a Entry) -> Result<&'a str, Failure> {
-        let attribute = &self.plan.subject_attribute;
-        let mut values = entry.texts(attribute);
-        match (values.next(), values.next()) {
-            (Some(subject), None) if !subject.is_empty() => Ok(subject),
-            _ => Err(Failure::new(format!(
-                "{} has not exactly one readable {attribute}; check subject_attribute and access rules",
-                entry.dn
-            ))),
+        let attributes = &self.plan.subject_attributes;
+        for attribute in attributes {
+            let mut values = entry.texts(attribute);
+            match (values.next(), values.next()) {
+                (None, _) => (),
+                (Some(subject), None) if !subject.is_empty() => return Ok(subject),
+                _ => break,
+            }
         }
+        let names = attributes.join(" or ");
+        Err(Failure::new(format!("{} has not exactly one readable {names}; check subject_attribute and access rules", entry.dn)))
     }
 
     async fn identity(&self, reader: &mut Reader<'_>, entry: &Entry, freshness: Freshness) -> Result<Identity, Halt> {
@@ -280,12 +255,12 @@ impl Ldap {
             let attribute = self.plan.login_attributes.first().map_or("", String::as_str);
             with_subject(Refusal::new(RefusalReason::NotEligible, format!("{} has no {attribute}", entry.dn)), subject)
         })?;
-        let cached = if freshness == Freshness::Cached { self.group_cache.get(subject) } else { None };
+        let cached = if freshness == Freshness::Cached { self.memory.get(subject) } else { None };
         let groups = match cached {
             Some(groups) => groups,
             None => {
-                let groups = groups::read(&self.plan, reader, &entry.dn).await?;
-                self.group_cache.put(subject, &groups);
+                let groups = groups::read(&self.plan, &self.memory, reader, entry, freshness == Freshness::WithPaths).await?;
+                self.memory.put(subject, &groups);
                 groups
             }
         };
@@ -316,6 +291,8 @@ impl Ldap {
 enum Freshness {
     Cached,
     AskNow,
+    /// And the way to each group, for a person to read.
+    WithPaths,
 }
 
 fn with_subject(refusal: Refusal, subject: &str) -> Refusal {

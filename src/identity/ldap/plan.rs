@@ -4,10 +4,11 @@ use ldap3::Scope;
 use rustls::pki_types::ServerName;
 use url::Url;
 
+use super::account::ServiceAccount;
 use super::dialer::{Dialer, Endpoint, Security};
-use super::pool::ServiceAccount;
-use super::tls;
-use crate::config::{LdapBind, LdapPreset, LdapSource, LdapTls, Problem, Referrals, SearchScope};
+use super::groups::Strategy;
+use super::{preset, tls};
+use crate::config::{LdapBind, LdapSource, LdapTls, Problem, Referrals, SearchScope};
 use crate::oauth2::SourceName;
 use crate::roles::dn::{Dn, escape_value};
 
@@ -23,13 +24,15 @@ pub struct Plan {
     pub user_filter: Option<String>,
     /// The first is the username's.
     pub login_attributes: Vec<String>,
-    pub subject_attribute: String,
+    /// The first that an entry has.
+    pub subject_attributes: Vec<String>,
     pub email_attribute: String,
     /// The first that an entry has.
     pub name_attributes: Vec<String>,
     pub group_base: String,
     pub group_filter: String,
     pub member_attributes: Vec<String>,
+    pub strategy: Strategy,
     pub nested: bool,
     pub max_depth: usize,
     pub max_groups: usize,
@@ -44,6 +47,8 @@ pub enum Bind {
     Found,
     /// As a distinguished name made from the login.
     Template(String),
+    /// As a userPrincipalName (Active Directory): the login and this suffix, which begins with @.
+    Principal(String),
 }
 
 impl Bind {
@@ -52,6 +57,19 @@ impl Bind {
         match self {
             Bind::Found => None,
             Bind::Template(template) => Some(template.replace(PLACE, &escape_value(login))),
+            Bind::Principal(suffix) => Some(format!("{}{suffix}", self.stem(login))),
+        }
+    }
+}
+
+impl Bind {
+    /// The login without the suffix of a userPrincipalName, where it was typed along.
+    pub fn stem<'a>(&self, login: &'a str) -> &'a str {
+        let Bind::Principal(suffix) = self else { return login };
+        let at = login.len().saturating_sub(suffix.len());
+        match (login.get(..at), login.get(at..)) {
+            (Some(stem), Some(end)) if end.eq_ignore_ascii_case(suffix) => stem,
+            _ => login,
         }
     }
 }
@@ -93,13 +111,13 @@ pub fn read(name: &SourceName, config: &LdapSource) -> Result<(Plan, Dialer, Opt
     let mut check = Check::default();
     let dialer = read_dialer(name, config, &mut check);
     let account = read_account(config, &mut check);
-    let LdapPreset::OpenLdap = config.preset;
+    let defaults = preset::of(config.preset);
     let user_base = check.dn("user_base", config.user_base.as_deref(), "where people are, such as ou=people,dc=example,dc=org");
     let group_base = check.dn("group_base", config.group_base.as_deref(), "where groups are, such as ou=groups,dc=example,dc=org");
     check.filter("user_filter", config.user_filter.as_deref());
     check.filter("group_filter", config.group_filter.as_deref());
     let bind = read_bind(config, user_base.as_ref(), &mut check);
-    let login_attributes = config.login_attributes.clone().unwrap_or_else(|| vec!["uid".to_owned(), "mail".to_owned()]);
+    let login_attributes = config.login_attributes.clone().unwrap_or_else(|| owned(defaults.login_attributes));
     if login_attributes.is_empty() {
         check.problem("login_attributes", "is empty; name the attribute that people sign in with, such as uid");
     }
@@ -118,6 +136,14 @@ pub fn read(name: &SourceName, config: &LdapSource) -> Result<(Plan, Dialer, Opt
     }
     if config.attributes.username.is_some() {
         check.problem("attributes.username", "is for OIDC sources; here the first of login_attributes is the username");
+    }
+    let nested = config.nested.unwrap_or(defaults.nested);
+    if defaults.strategy == Strategy::MemberUid && nested {
+        check.problem("nested", "has no effect with memberUid, which names people and no groups; leave it out");
+    }
+    let from_person = matches!((defaults.strategy, nested), (Strategy::MemberOf, true) | (Strategy::DirectMemberOf, false));
+    if from_person && config.group_filter.is_some() {
+        check.problem("group_filter", "has no effect on memberOf, which this preset reads; leave it out, or narrow group_base");
     }
     let counts = [("max_depth", config.max_depth), ("max_groups", config.max_groups), ("pool.size", config.pool.size)];
     for (path, count) in counts {
@@ -140,22 +166,24 @@ pub fn read(name: &SourceName, config: &LdapSource) -> Result<(Plan, Dialer, Opt
         },
         user_filter: config.user_filter.clone(),
         login_attributes,
-        subject_attribute: config.subject_attribute.clone().unwrap_or_else(|| "entryUUID".to_owned()),
+        subject_attributes: config.subject_attribute.clone().map_or_else(|| owned(defaults.subject_attributes), |name| vec![name]),
         email_attribute: config.attributes.email.clone().unwrap_or_else(|| "mail".to_owned()),
         name_attributes: config.attributes.name.clone().map_or_else(|| vec!["displayName".to_owned(), "cn".to_owned()], |name| vec![name]),
         group_base: group_base.to_string(),
-        group_filter: config
-            .group_filter
-            .clone()
-            .unwrap_or_else(|| "(|(objectClass=groupOfNames)(objectClass=groupOfUniqueNames))".to_owned()),
-        member_attributes: vec!["member".to_owned(), "uniqueMember".to_owned()],
-        nested: config.nested.unwrap_or(true),
+        group_filter: config.group_filter.clone().unwrap_or_else(|| defaults.group_filter.to_owned()),
+        member_attributes: owned(defaults.member_attributes),
+        strategy: defaults.strategy,
+        nested: config.nested.unwrap_or(defaults.nested),
         max_depth: config.max_depth,
         max_groups: config.max_groups,
         page_size: config.page_size,
         referrals: config.referrals,
     };
     Ok((plan, dialer, account))
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
 }
 
 fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> Option<Bind> {
@@ -178,6 +206,14 @@ fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> 
             check.problem("bind_template", format!("{template:?} must contain {PLACE} once"));
             None
         }
+        (LdapBind::Direct, Some(template)) if preset::has_account_names(config.preset) && template.starts_with(PLACE) => {
+            let suffix = template.trim_start_matches(PLACE);
+            let domain = suffix.strip_prefix('@').filter(|domain| is_domain(domain));
+            if domain.is_none() {
+                check.problem("bind_template", format!("{template:?} is no userPrincipalName; write one such as {PLACE}@corp.example.org"));
+            }
+            domain.map(|_| Bind::Principal(suffix.to_owned()))
+        }
         (LdapBind::Direct, Some(template)) => {
             let example = check.dn("bind_template", Some(&template.replace(PLACE, "login")), "")?;
             let base = user_base?;
@@ -188,6 +224,15 @@ fn read_bind(config: &LdapSource, user_base: Option<&Dn>, check: &mut Check) -> 
             Some(Bind::Template(template.to_owned()))
         }
     }
+}
+
+fn is_domain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+}
+
+/// `account@domain` or `DOMAIN\account`, which Active Directory takes for a bind as well.
+fn is_account_name(text: &str) -> bool {
+    !text.contains('=') && ['@', '\\'].iter().any(|mark| matches!(text.split_once(*mark), Some((a, b)) if !a.is_empty() && !b.is_empty()))
 }
 
 fn read_account(config: &LdapSource, check: &mut Check) -> Option<ServiceAccount> {
@@ -202,8 +247,10 @@ fn read_account(config: &LdapSource, check: &mut Check) -> Option<ServiceAccount
             None
         }
         (Some(dn), Some(file)) => {
-            check.dn("bind_dn", Some(dn), "");
-            let account = ServiceAccount { dn: dn.clone(), password_file: file.clone() };
+            if !(preset::has_account_names(config.preset) && is_account_name(dn)) {
+                check.dn("bind_dn", Some(dn), "");
+            }
+            let account = ServiceAccount::new(dn.clone(), file.clone());
             if let Err(reason) = account.password() {
                 check.problem("bind_password_file", reason);
             }
@@ -238,9 +285,9 @@ fn read_dialer(name: &SourceName, config: &LdapSource, check: &mut Check) -> Dia
             }
             None
         }
-        _ => tls::client_config(config).map_err(|problems| check.0.extend(problems)).ok(),
+        _ => tls::Tls::read(config).map_err(|problems| check.0.extend(problems)).ok(),
     };
-    Dialer { source: name.clone(), endpoints, tls, connect_timeout: config.connect_timeout, operation_timeout: config.operation_timeout }
+    Dialer::new(name, endpoints, tls, config)
 }
 
 fn read_endpoint(config: &LdapSource, url: &Url) -> Result<Endpoint, String> {

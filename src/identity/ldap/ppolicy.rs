@@ -8,6 +8,10 @@ use ldap3::controls::RawControl;
 /// The object identifier of request and answer.
 pub const OID: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
+/// The older control of 389-ds and its ancestors (draft-vchu-ldap-pwd-policy section 4.1): the password has expired or must be
+/// changed. It comes unasked, with a success too.
+pub const EXPIRED: &str = "2.16.840.1.113730.3.4.4";
+
 /// No honest answer is longer; a limit keeps the recursive BER reader off crafted ones.
 const LONGEST: usize = 64;
 

@@ -1,16 +1,67 @@
 //! TLS towards a directory: who is trusted, who we are. Verification cannot be switched off.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::stamp::Stamp;
 use crate::config::{LdapSource, Problem};
 
+/// The settings of one source, read again when one of the files changes.
+#[derive(Debug)]
+pub struct Tls {
+    /// For the names of the files.
+    source: LdapSource,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    stamps: [Option<Stamp>; 3],
+    config: Arc<ClientConfig>,
+    /// How often the files were taken up anew.
+    edition: u64,
+}
+
+impl Tls {
+    /// Reads the files that `config` names. Every mistake is reported with its key.
+    pub fn read(config: &LdapSource) -> Result<Arc<Tls>, Vec<Problem>> {
+        let loaded = Loaded { stamps: stamps(config), config: client_config(config)?, edition: 0 };
+        Ok(Arc::new(Tls { source: config.clone(), loaded: Mutex::new(loaded) }))
+    }
+
+    /// What the files say now, and how often they have changed. Files that are wrong, as a certificate is until its key follows,
+    /// change nothing.
+    pub fn current(&self) -> (Arc<ClientConfig>, u64) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = stamps(&self.source);
+        if found != loaded.stamps {
+            loaded.stamps = found;
+            match client_config(&self.source) {
+                Ok(config) => {
+                    loaded.config = config;
+                    loaded.edition += 1;
+                    tracing::info!("the LDAP source's certificate files have changed and were read again");
+                }
+                Err(problems) => {
+                    let why = problems.iter().map(|p| format!("{} {}", p.path, p.reason)).collect::<Vec<_>>().join("; ");
+                    tracing::warn!(why, "the LDAP source's certificate files have changed and are wrong; what they said before holds");
+                }
+            }
+        }
+        (loaded.config.clone(), loaded.edition)
+    }
+}
+
+fn stamps(config: &LdapSource) -> [Option<Stamp>; 3] {
+    [&config.ca_file, &config.client_certificate, &config.client_key].map(|file| file.as_deref().map(Stamp::of))
+}
+
 /// Reads the files that `config` names. Every mistake is reported with its key.
-pub fn client_config(config: &LdapSource) -> Result<Arc<ClientConfig>, Vec<Problem>> {
+fn client_config(config: &LdapSource) -> Result<Arc<ClientConfig>, Vec<Problem>> {
     let mut problems = Vec::new();
     let roots =
         config.ca_file.as_deref().map_or_else(system_roots, roots_of).map_err(|reason| problems.push(Problem::new("ca_file", reason)));

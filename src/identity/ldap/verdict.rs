@@ -22,9 +22,11 @@ pub fn of(answer: &BindAnswer) -> Verdict {
         Some(Some(policy)) => policy,
         Some(None) => return Verdict::Unknown("the directory's password policy answer cannot be read".to_owned()),
     };
-    let codes = match policy.error {
-        Some(error) => format!("LDAP result {}, password policy error {error}", answer.code),
-        None => format!("LDAP result {}", answer.code),
+    let windows = windows_error(answer);
+    let codes = match (policy.error, windows) {
+        (Some(error), _) => format!("LDAP result {}, password policy error {error}", answer.code),
+        (None, Some(error)) => format!("LDAP result {}, data {error:x}", answer.code),
+        (None, None) => format!("LDAP result {}", answer.code),
     };
     let refused = |reason| Verdict::No(reason, codes.clone());
     match (answer.code, policy.error) {
@@ -33,11 +35,13 @@ pub fn of(answer: &BindAnswer) -> Verdict {
         (0 | 19 | 49 | 53, Some(2)) => refused(PasswordChangeRequired),
         (0, Some(_)) => Verdict::Unknown(format!("the directory accepted the password with an unknown reservation ({codes})")),
         (0, None) if policy.grace_left.is_some() => Verdict::No(PasswordExpired, format!("{codes}, grace sign-ins left")),
+        (0, None) if answer.expired => Verdict::No(PasswordChangeRequired, format!("{codes}, password expired control")),
         (0, None) => Verdict::Yes,
+        (49, _) => refused(windows.map_or(BadPassword, reason_of)),
         (19, _) => refused(Locked),
         (53, _) => refused(Disabled),
         // An entry without a password, gone since it was found, or a name that is none: what the person typed was wrong.
-        (32 | 34 | 48 | 49, _) => refused(BadPassword),
+        (32 | 34 | 48, _) => refused(BadPassword),
         (8 | 13, _) => Verdict::Unknown(format!("the directory wants TLS for a bind ({codes}); use ldaps:// or tls = \"starttls\"")),
         (10, _) => Verdict::Unknown(format!(
             "the directory refers to another server ({codes}); referrals are never followed, name that server in urls"
@@ -46,12 +50,40 @@ pub fn of(answer: &BindAnswer) -> Verdict {
     }
 }
 
+/// The Windows error in the words of Active Directory and Samba: `80090308: LdapErr: DSID-…, …, data 52e, v…`. Only a result 49 of
+/// exactly this form has one.
+fn windows_error(answer: &BindAnswer) -> Option<u32> {
+    let words = answer.text.strip_prefix("80090308: LdapErr: DSID-").filter(|_| answer.code == 49)?;
+    let (_, rest) = words.split_once(", data ")?;
+    let (digits, version) = rest.split_once(", v")?;
+    let once = !version.contains(", data ") && (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    once.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// What a Windows error says about the account ([MS-ERREF] section 2.2); none of the others tells more than that the bind failed.
+fn reason_of(windows_error: u32) -> RefusalReason {
+    match windows_error {
+        0x525 => RefusalReason::UnknownUser,
+        0x530 | 0x531 => RefusalReason::NotNow,
+        0x532 => RefusalReason::PasswordExpired,
+        0x533 => RefusalReason::Disabled,
+        0x701 => RefusalReason::AccountExpired,
+        0x773 => RefusalReason::PasswordChangeRequired,
+        0x775 => RefusalReason::Locked,
+        _ => RefusalReason::BadPassword,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn verdict(code: u32, policy: Option<&[u8]>) -> Result<(), Option<RefusalReason>> {
-        match of(&BindAnswer { code, text: String::new(), policy: policy.map(<[u8]>::to_vec) }) {
+        read(code, "", policy, false)
+    }
+
+    fn read(code: u32, text: &str, policy: Option<&[u8]>, expired: bool) -> Result<(), Option<RefusalReason>> {
+        match of(&BindAnswer { code, text: text.to_owned(), policy: policy.map(<[u8]>::to_vec), expired }) {
             Verdict::Yes => Ok(()),
             Verdict::No(reason, _) => Err(Some(reason)),
             Verdict::Unknown(_) => Err(None),
@@ -86,5 +118,51 @@ mod tests {
         }
         assert_eq!(verdict(0, Some(&error(7))), Err(None));
         assert_eq!(verdict(0, Some(b"nonsense")), Err(None), "a success whose policy cannot be read is none");
+    }
+
+    #[test]
+    fn the_words_of_active_directory_are_read_by_their_code() {
+        use RefusalReason::{AccountExpired, BadPassword, Disabled, Locked, NotNow, PasswordChangeRequired, PasswordExpired, UnknownUser};
+        let words = |data: &str| format!("80090308: LdapErr: DSID-0C090569, comment: AcceptSecurityContext error, data {data}, v4563");
+        for (data, reason) in [
+            ("52e", BadPassword),
+            ("525", UnknownUser),
+            ("530", NotNow),
+            ("531", NotNow),
+            ("532", PasswordExpired),
+            ("533", Disabled),
+            ("701", AccountExpired),
+            ("773", PasswordChangeRequired),
+            ("775", Locked),
+            ("52f", BadPassword),
+            ("0", BadPassword),
+        ] {
+            assert_eq!(read(49, &words(data), None, false), Err(Some(reason)), "{data}");
+            assert_eq!(read(49, &words(data).replace(", v4563", ", v1db1\0"), None, false), Err(Some(reason)), "{data}");
+            assert_eq!(read(80, &words(data), None, false), Err(None), "only a refusal has one");
+            assert_eq!(read(0, &words(data), None, false), Ok(()), "words do not make a success a refusal");
+        }
+        for odd in [
+            "data 533, v1",
+            "80090308: LdapErr: DSID-1, data 533",
+            "80090308: LdapErr: DSID-1, data +533, v1",
+            "80090308: LdapErr: DSID-1, data 0x533, v1",
+            "80090308: LdapErr: DSID-1, data , v1",
+            "80090308: LdapErr: DSID-1, data 100000533, v1",
+            "80090308: LdapErr: DSID-1, data 533, v1, data 775, v1",
+            " 80090308: LdapErr: DSID-1, data 533, v1",
+        ] {
+            assert_eq!(read(49, odd, None, false), Err(Some(BadPassword)), "{odd}");
+        }
+    }
+
+    #[test]
+    fn must_change_that_looks_like_a_success_is_none() {
+        use RefusalReason::{PasswordChangeRequired, PasswordExpired};
+        assert_eq!(read(0, "", None, true), Err(Some(PasswordChangeRequired)));
+        let expired = [0x30, 0x03, 0x81, 0x01, 0];
+        assert_eq!(read(0, "", Some(&expired), true), Err(Some(PasswordExpired)), "the newer control is more exact");
+        assert_eq!(read(0, "", Some(&[0x30, 0x00]), true), Err(Some(PasswordChangeRequired)));
+        assert_eq!(read(49, "", None, true), Err(Some(RefusalReason::BadPassword)), "nothing is told to a wrong password");
     }
 }

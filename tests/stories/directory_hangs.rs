@@ -1,0 +1,182 @@
+//! A directory is stopped and hung in the middle of whatever it does: people wait or are told to come back, nobody becomes somebody
+//! else, and all other requests go on.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::harness::{Client, Database, Ldap, Samba, Server, Setup, eventually, on_both_databases};
+
+const GRANTS: [&str; 4] = ["--grant", "password", "--grant", "client_credentials"];
+
+const IMPATIENT: &str =
+    "connect_timeout = \"1s\"\noperation_timeout = \"1s\"\nlogin_deadline = \"3s\"\nbreaker_open = \"200ms\"\ngroup_cache = \"1ms\"\n";
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Who signs in, and what they must then be.
+type Person = (&'static str, &'static str);
+
+/// Signs in once: as nobody, or as exactly this person.
+async fn once(server: &Server, client: &Client, (name, password): Person) -> bool {
+    let answer = server.sign_in(client, name, password).await;
+    if answer.status != 200 {
+        answer.unavailable();
+        return false;
+    }
+    let meaning = server.introspect(client, &answer.access_token()).await;
+    assert_eq!(meaning.text("username"), name, "somebody became somebody else");
+    true
+}
+
+/// People sign in all the while `break_it` breaks the directory and mends it; so do services, who must not notice.
+async fn through_an_outage(server: &Server, client: &Client, people: [Person; 2], break_it: impl Fn() + Send + 'static) {
+    for person in people {
+        assert!(once(server, client, person).await);
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let breaking = tokio::task::spawn_blocking({
+        let over = over.clone();
+        move || {
+            break_it();
+            over.store(true, Ordering::SeqCst);
+        }
+    });
+    let sign_ins = async |person| {
+        while !over.load(Ordering::SeqCst) {
+            once(server, client, person).await;
+        }
+    };
+    let others = async {
+        let mut done = 0;
+        while !over.load(Ordering::SeqCst) || done < 20 {
+            let own = server.own_token(client).await;
+            assert!(server.is_active(client, &own).await);
+            done += 1;
+        }
+        assert_eq!(server.get("/readyz").await.status, 200, "a server without its directory still serves tokens");
+    };
+    let [first, second] = people;
+    tokio::join!(sign_ins(first), sign_ins(second), sign_ins(first), sign_ins(second), others);
+    breaking.await.unwrap();
+    for person in people {
+        eventually(LIMIT, "the directory is used again", async || once(server, client, person).await).await;
+        assert!(once(server, client, person).await);
+    }
+    let refused = server.rows("SELECT username, reason FROM audit_records WHERE event = 'sign_in_refused'");
+    assert_eq!(refused, Vec::<String>::new(), "an outage was taken for an answer");
+}
+
+const ALICE_AND_CAROL: [Person; 2] = [("alice", "pw-alice"), ("carol", "pw-carol")];
+const OK_AND_ANN: [Person; 2] = [("ok", "Passw0rd!ok"), ("ann", "Passw0rd!ann")];
+
+/// Long enough for sign-ins to be caught in every step.
+fn a_moment(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+on_both_databases! {
+    async fn openldap_that_hangs_again_and_again(database) {
+        let ldap = Arc::new(Ldap::private());
+        let server = Setup::new(database).ldap("lab", &ldap, IMPATIENT).start().await;
+        let client = server.client_add(&GRANTS).await;
+        let hung = ldap.clone();
+        through_an_outage(&server, &client, ALICE_AND_CAROL, move || {
+            // Shorter than the timeout, so that late answers come; then longer.
+            for pause in [300, 500, 1_500, 2_500] {
+                a_moment(200);
+                hung.hang();
+                a_moment(pause);
+                hung.resume();
+            }
+        })
+        .await;
+    }
+
+    async fn openldap_that_stops(database) {
+        let ldap = Arc::new(Ldap::private());
+        let server = Setup::new(database).ldap("lab", &ldap, IMPATIENT).start().await;
+        let client = server.client_add(&GRANTS).await;
+        let stopped = ldap.clone();
+        through_an_outage(&server, &client, ALICE_AND_CAROL, move || {
+            a_moment(200);
+            stopped.stop();
+            a_moment(500);
+            stopped.start_again();
+        })
+        .await;
+    }
+
+    async fn samba_that_hangs_and_stops(database) {
+        let samba = Arc::new(Samba::private());
+        let server = Setup::new(database).active_directory("ad", &samba, IMPATIENT).start().await;
+        let client = server.client_add(&GRANTS).await;
+        let broken = samba.clone();
+        through_an_outage(&server, &client, OK_AND_ANN, move || {
+            for pause in [500, 2_500] {
+                a_moment(300);
+                broken.hang();
+                a_moment(pause);
+                broken.resume();
+            }
+            a_moment(300);
+            broken.stop();
+            a_moment(300);
+            broken.start_again();
+        })
+        .await;
+    }
+}
+
+/// A server that answers whatever comes with bytes that are nearly LDAP.
+fn hostile(answers: Vec<Vec<u8>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (connection, answer) in listener.incoming().flatten().zip(answers.into_iter().cycle()) {
+            std::thread::spawn(move || {
+                let (mut connection, mut heard) = (connection, [0; 4096]);
+                while connection.read(&mut heard).is_ok_and(|read| read > 0) && connection.write_all(&answer).is_ok() {}
+            });
+        }
+    });
+    port
+}
+
+/// Messages of a size that no memory may follow, and of shapes that a reader may stumble over.
+fn nearly_ldap() -> Vec<Vec<u8>> {
+    let bind = [0x30, 0x0c, 0x02, 0x01, 0x01, 0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00];
+    // A success for the bind of the service account; what follows is another answer of the same kind.
+    let mut answers = vec![bind.to_vec(), vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff], vec![0x30, 0x00], b"HTTP/1.1 200 OK\r\n\r\n".to_vec()];
+    answers.push([[0x30, 0x84, 0x00, 0x7f, 0xff, 0xff].as_slice(), &[0x30; 100_000]].concat());
+    for at in 0..bind.len() {
+        for byte in [0x00, 0x7f, 0x80, 0xff] {
+            let mut answer = bind.to_vec();
+            answer[at] = byte;
+            answers.push(answer);
+        }
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_directory_ends_nothing_and_lets_nobody_in() {
+    let answers = nearly_ldap();
+    let tries = answers.len();
+    let urls = format!("urls = [\"ldap://127.0.0.1:{}\"]\ntls = \"none\"\ninsecure_plaintext = true\n", hostile(answers));
+    let patience = IMPATIENT.replace("\"1s\"", "\"300ms\"").replace("200ms", "1ms");
+    let section = Ldap::shared().section("lab", "lab.password", &format!("{urls}{patience}"));
+    let section: String = section.lines().filter(|line| !line.starts_with("ca_file")).map(|line| format!("{line}\n")).collect();
+    let server = Setup::new(Database::sqlite()).file("lab.password", Ldap::SERVICE_PASSWORD).config(&section).start().await;
+    let client = server.client_add(&GRANTS).await;
+    let process = server.process();
+    for _ in 0..tries {
+        server.sign_in(&client, "alice", "pw-alice").await.unavailable();
+    }
+    let own = server.own_token(&client).await;
+    assert!(server.is_active(&client, &own).await);
+    assert_eq!(server.process(), process);
+    assert!(server.rows("SELECT id FROM grants").is_empty());
+}
