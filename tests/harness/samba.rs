@@ -157,6 +157,13 @@ impl Samba {
         run(ldapsearch, "")
     }
 
+    /// A bind with a wrong password, past our own server.
+    pub fn wrong_password(&self, upn: &str) {
+        let mut ldapsearch = Command::new("ldapsearch");
+        ldapsearch.args(["-x", "-H", &self.url(), "-D", upn, "-w", "wrong", "-s", "base", "-b", ""]);
+        assert!(!ldapsearch.output().expect("ldapsearch runs").status.success(), "a wrong password worked");
+    }
+
     /// Stops it. Only for one of the story's own, like the three below.
     pub fn stop(&self) {
         self.script("stop");

@@ -12,7 +12,7 @@
 #
 # The suffix is dc=lab,dc=test. The service account is cn=svc,ou=services,dc=lab,dc=test with the password svcpw; tests change
 # entries as cn=admin,dc=lab,dc=test with adminpw. A person's password is pw- followed by the uid. The people are described in
-# openldap_people.py; they may read groups, and of people only themselves. Binds with a name and an empty password succeed here as anonymous ones, as they do in careless directories.
+# openldap_people.py, also those who play other kinds of directory under ou=posix, ou=ipa and ou=lldap; they may read groups, and of people only themselves. Binds with a name and an empty password succeed here as anonymous ones, as they do in careless directories.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,6 +27,10 @@ build() {
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
+include /etc/ldap/schema/nis.schema
+attributetype ( 1.3.6.1.4.1.32473.1.1 NAME 'ipaUniqueID' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.3.6.1.4.1.32473.1.2 NAME 'nsAccountLock' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+objectclass ( 1.3.6.1.4.1.32473.2.1 NAME 'ipaObject' SUP top AUXILIARY MAY ( ipaUniqueID \$ nsAccountLock ) )
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload memberof

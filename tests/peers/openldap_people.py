@@ -4,6 +4,11 @@ People in a state of their own: mustchange (an administrator reset the password)
 password is too old), mallory (a leaver), "o,connor (x)*" and josé (names that need escaping), twin1 and twin2 (one mail address
 for two people), nomail. Groups: dave is in lvl1, which is in lvl2, which is in lvl3; loop-a and loop-b contain each other;
 unique holds frank by uniqueMember; deep01 to deep12 form a chain that begins with erin. A search of the whole suffix comes upon a referral, under ou=services.
+
+Other kinds of directory, each a subtree with ou=people and ou=groups. posix: pia and "o,connor (x)*" have a primary group (pioneers)
+and are listed in painters by uid. ipa: ivy, josé and "o,connor (x)*"; memberOf is as transitive as FreeIPA keeps it and names a role
+elsewhere, inez is locked, and ida is listed by a group that her memberOf does not name. lldap: lea and josé have memberOf, and liam is
+only listed by his groups.
 """
 import base64
 import hashlib
@@ -109,6 +114,49 @@ def main(count):
         entry(group(cn), attributes)
     unique = {"objectClass": "groupOfUniqueNames", "cn": "unique", "uniqueMember": person("frank")}
     entry(group("unique"), unique)
+    other_kinds()
+
+
+def other_kinds():
+    for kind in ("posix", "ipa", "lldap"):
+        entry(f"ou={kind},{SUFFIX}", {"objectClass": "organizationalUnit", "ou": kind})
+        for unit in ("people", "groups"):
+            entry(f"ou={unit},ou={kind},{SUFFIX}", {"objectClass": "organizationalUnit", "ou": unit})
+
+    def someone(kind, uid, classes, more):
+        dn = f"uid={escape(uid)},ou=people,ou={kind},{SUFFIX}"
+        attributes = {"objectClass": ["inetOrgPerson", *classes], "uid": uid, "cn": uid.title(), "sn": uid}
+        entry(dn, {**attributes, "userPassword": hashed(f"pw-{uid}"), **more})
+        return dn
+
+    def named(kind, cn):
+        return f"cn={escape(cn)},ou=groups,ou={kind},{SUFFIX}"
+
+    for number, uid in enumerate(("pia", "o,connor (x)*", "paul")):
+        account = {"uidNumber": str(5000 + number), "gidNumber": "5000" if uid != "paul" else "5002", "homeDirectory": "/nowhere"}
+        someone("posix", uid, ["posixAccount"], account)
+    for cn, number, uids in (("pioneers", 5000, []), ("painters", 5001, ["pia", "o,connor (x)*"]), ("potters", 5002, ["somebody"])):
+        entry(named("posix", cn), {"objectClass": "posixGroup", "cn": cn, "gidNumber": str(number), "memberUid": uids})
+
+    role = f"cn=role,ou=ipa,{SUFFIX}"
+    levels = [named("ipa", cn) for cn in ("direct", "nested", "top, level (x)")]
+    people = {}
+    for uid in ("ivy", "josé", "o,connor (x)*", "inez", "ida"):
+        more = {"ipaUniqueID": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"ipa {uid}"))} | ({"nsAccountLock": "TRUE"} if uid == "inez" else {})
+        people[uid] = someone("ipa", uid, ["ipaObject"], more | ({} if uid == "ida" else {"memberOf": [role, *levels]}))
+    members = {levels[0]: [people[uid] for uid in people if uid != "ida"], levels[1]: [levels[0]], levels[2]: [levels[1]]}
+    members |= {named("ipa", "forgotten"): [people["ida"]]}
+    for dn, listed in members.items():
+        cn = {levels[2]: "top, level (x)"}.get(dn, dn[3:].split(",")[0])
+        entry(dn, {"objectClass": "groupOfNames", "cn": cn, "member": listed})
+    entry(role, {"objectClass": "groupOfNames", "cn": "role", "member": list(people.values())})
+
+    team, crew = named("lldap", "team"), named("lldap", "crew (é)")
+    for uid in ("lea", "josé"):
+        people[uid] = someone("lldap", uid, [], {"memberOf": [team, crew]})
+    people["liam"] = someone("lldap", "liam", [], {})
+    entry(team, {"objectClass": "groupOfUniqueNames", "cn": "team", "uniqueMember": [people["lea"], people["josé"]]})
+    entry(crew, {"objectClass": "groupOfUniqueNames", "cn": "crew (é)", "uniqueMember": list(people[uid] for uid in ("lea", "josé", "liam"))})
 
 
 main(int(sys.argv[1]))

@@ -4,7 +4,7 @@ People in a state of their own: disabled, acctexp (the account expired), mustcha
 the password old), hours (never allowed), ws (only at one workstation), lockme (for tests to lock). Names: unicode (é in it),
 "O'Connor, Ann (x)*" who is ann, "josé", and upn, whose userPrincipalName is not made of the sAMAccountName; usurper has victim.of's sAMAccountName in a userPrincipalName. Groups: ok is in lvl1,
 which is in lvl2, which is in lvl3, which is in lvl1 again; team is the primary group of primary; "App, Admins (x)" holds ann;
-above-team holds team; wide holds the 30 groups g00 to g29, of which many is in every one.
+above-team holds team; wide holds the 30 groups g00 to g29, of which many is in every one. The service account may not read the tokenGroups of hidden.
 """
 import os
 import sys
@@ -14,6 +14,7 @@ import ldb  # noqa: E402
 from samba.auth import system_session  # noqa: E402
 from samba.param import LoadParm  # noqa: E402
 from samba.samdb import SamDB  # noqa: E402
+from samba.sd_utils import SDUtils  # noqa: E402
 
 directory = sys.argv[1]
 settings = LoadParm()
@@ -60,9 +61,14 @@ def group(cn, members):
     db.add({"dn": dn(cn), "objectClass": "group", "sAMAccountName": name, "member": [dn(member) for member in members]})
 
 
+def identifier(who):
+    found = db.search(base=dn(who), scope=ldb.SCOPE_BASE, attrs=["objectSid"])
+    return db.schema_format_value("objectSID", found[0]["objectSid"][0]).decode()
+
+
 db.transaction_start()
 db.add({"dn": STAFF, "objectClass": "organizationalUnit"})
-for name in "ok disabled acctexp mustchange pwexp hours ws lockme primary plain many".split():
+for name in "ok disabled acctexp mustchange pwexp hours ws lockme primary plain many hidden".split():
     person(name)
 person("svc-read", password="Passw0rd!svc")
 person("unicode", cn="Ünï Çödé")
@@ -76,17 +82,17 @@ change("acctexp", "accountExpires", "120000000000000000")
 change("mustchange", "pwdLastSet", "0")
 change("hours", "logonHours", b"\0" * 21)
 change("ws", "userWorkstations", "SOMEHOST")
-group("lvl1", ["ok", "unicode", "disabled"])
+group("lvl1", ["ok", "unicode", "disabled", "hidden"])
 group("lvl2", ["lvl1"])
 group("lvl3", ["lvl2"])
 change("lvl1", "member", dn("lvl3"), ldb.FLAG_MOD_ADD)
 group("App, Admins (x)", ["ann", "josé"])
-group("app-users", ["ok", "ann", "upn", "josé", "unicode", "disabled", "lockme"])
+group("app-users", ["ok", "ann", "upn", "josé", "unicode", "disabled", "lockme", "hidden"])
 group("team", ["primary"])
 group("above-team", ["team"])
-found = db.search(base=dn("team"), scope=ldb.SCOPE_BASE, attrs=["objectSid"])
-sid = db.schema_format_value("objectSID", found[0]["objectSid"][0]).decode()
-change("primary", "primaryGroupID", sid.rsplit("-", 1)[1])
+change("primary", "primaryGroupID", identifier("team").rsplit("-", 1)[1])
+TOKEN_GROUPS = "b7c69e6d-2cc7-11d2-854e-00a0c983f608"  # the schema's GUID of the attribute
+SDUtils(db).dacl_add_ace(dn("hidden"), f"(OD;;RP;{TOKEN_GROUPS};;{identifier('svc-read')})")
 for n in range(30):
     group(f"g{n:02}", ["many"])
 group("wide", [f"g{n:02}" for n in range(30)])

@@ -12,6 +12,7 @@
 mod harness;
 
 mod account_states;
+mod active_directory_signs_in;
 mod audit_is_shipped;
 mod backup_is_restored;
 mod check_finds_what_stops_serve;
@@ -23,6 +24,7 @@ mod croit_clients_log_in;
 mod database_fails;
 mod databases_are_migrated;
 mod declared_clients_belong_to_the_file;
+mod directories_of_every_kind;
 mod directory_credentials_change;
 mod directory_fails_over;
 mod directory_hangs;
