@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, DATE, HeaderMap, RETRY_AFTER};
 use url::{Host, Url};
 
 /// Largest answer that is read, in bytes. A key set of a large provider has some 10 KB.
@@ -53,6 +53,12 @@ impl Address {
         self.0.origin().ascii_serialization()
     }
 
+    /// The host without brackets, and the port.
+    pub fn place(&self) -> (String, u16) {
+        let host = self.0.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        (host.to_owned(), self.0.port_or_known_default().unwrap_or(443))
+    }
+
     pub fn has_query(&self) -> bool {
         self.0.query().is_some()
     }
@@ -82,6 +88,8 @@ pub struct Fetched {
     pub max_age: Option<Duration>,
     /// `Retry-After` in seconds; one that names a date is taken as absent.
     pub retry_after: Option<Duration>,
+    /// `Date`, in seconds: the server's clock (RFC 9110 section 6.6.1).
+    pub date: Option<i64>,
 }
 
 /// No answer came, or one that is too large.
@@ -128,7 +136,7 @@ impl Client {
         let request = self.http.get(address.0.clone()).header(ACCEPT, "application/json");
         let mut response = request.send().await.map_err(|error| failed(causes(&error.without_url())))?;
         let (status, headers) = (response.status().as_u16(), response.headers());
-        let (max_age, retry_after) = (max_age(headers), retry_after(headers));
+        let (max_age, retry_after, date) = (max_age(headers), retry_after(headers), date(headers));
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| failed(causes(&error.without_url())))? {
             if body.len() + piece.len() > BODY_LIMIT {
@@ -136,7 +144,7 @@ impl Client {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Fetched { status, body: body.into(), max_age, retry_after })
+        Ok(Fetched { status, body: body.into(), max_age, retry_after, date })
     }
 }
 
@@ -187,6 +195,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
+fn date(headers: &HeaderMap) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs() as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -234,10 +247,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_comes_with_its_caching_rules() {
-        let answer = b"HTTP/1.1 429 Slow\r\ncache-control: public, Max-Age=90\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{}";
+        let answer = b"HTTP/1.1 429 Slow\r\ncache-control: public, Max-Age=90\r\nretry-after: 7\r\n\
+                       date: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 2\r\n\r\n{}";
         let fetched = Client::new(None).unwrap().get(&server(answer.to_vec()).await).await.unwrap();
         assert_eq!((fetched.status, &fetched.body[..]), (429, &b"{}"[..]));
         assert_eq!((fetched.max_age, fetched.retry_after), (Some(Duration::from_secs(90)), Some(Duration::from_secs(7))));
+        assert_eq!(fetched.date, Some(784_111_777));
     }
 
     #[tokio::test]

@@ -123,7 +123,7 @@ fn look(config: &Config, storage: &Storage, kek: &Kek, mode: Mode<'_>) -> Result
             }
             hosts.extend(known.hosts);
         }
-        let known = Known { hosts, kek: kek.name().to_owned(), secret: kek.seal(&sent.name(), digest.as_bytes())? };
+        let known = Known { hosts, kek: kek.name().to_owned(), secret: kek.seal(&sent.name(), kek.name(), digest.as_bytes())? };
         let text = serde_json::to_string(&known).map_err(|e| StorageError::Invalid(e.to_string()))?;
         news.push((sent.name(), text));
     }
