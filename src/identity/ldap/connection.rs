@@ -250,6 +250,16 @@ impl Connection {
         Ok((Connection { handle, way }, answer))
     }
 
+    /// As whom the connection speaks (RFC 4532); none where the server does not tell.
+    pub async fn who_am_i(self) -> Result<(Connection, Option<String>), Failure> {
+        let Connection { mut handle, mut way } = self;
+        let work = async move { handle.extended(ldap3::exop::WhoAmI).await.map(|answer| (handle, answer)) };
+        let (handle, ldap3::result::ExopResult(answer, result)) = way.ask("whoami", work).await?;
+        way.judge(result.rc);
+        let name = answer.val.and_then(|bytes| String::from_utf8(bytes).ok()).map(|name| printable(&name));
+        Ok((Connection { handle, way }, name.filter(|_| result.rc == 0)))
+    }
+
     /// Reads all pages.
     pub async fn search(self, search: &Search) -> Result<(Connection, Found), Failure> {
         let Connection { mut handle, mut way } = self;
