@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use x509_parser::extensions::GeneralName;
@@ -48,6 +49,22 @@ impl Certificate {
         let (not_before, not_after) = (read.validity().not_before.timestamp(), read.validity().not_after.timestamp());
         Some(Certificate { subject: read.subject().to_string(), issuer: read.issuer().to_string(), not_before, not_after, names: names.collect() })
     }
+}
+
+/// The certificates of a PEM file.
+///
+/// Errors: it cannot be read, or holds none; with its name.
+pub fn read_file(file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let unreadable = |e: rustls::pki_types::pem::Error| format!("{} cannot be read as PEM: {e}", file.display());
+    let found = CertificateDer::pem_file_iter(file).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    if found.is_empty() { Err(format!("{} holds no PEM certificate", file.display())) } else { Ok(found) }
+}
+
+/// Whether the certificate may stand for `host`.
+pub fn names(der: &CertificateDer<'_>, host: &str) -> bool {
+    let parsed = rustls::server::ParsedCertificate::try_from(der);
+    let name = ServerName::try_from(host.to_owned());
+    matches!((parsed, name), (Ok(parsed), Ok(name)) if rustls::client::verify_server_name(&parsed, &name).is_ok())
 }
 
 /// Seconds as a day, `2026-11-22`.

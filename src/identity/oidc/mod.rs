@@ -10,6 +10,7 @@
 mod claims;
 mod json;
 mod keys;
+pub mod probe;
 mod provider;
 mod schedule;
 mod settings;
