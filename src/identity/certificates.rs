@@ -47,7 +47,13 @@ impl Certificate {
             _ => None,
         });
         let (not_before, not_after) = (read.validity().not_before.timestamp(), read.validity().not_after.timestamp());
-        Some(Certificate { subject: read.subject().to_string(), issuer: read.issuer().to_string(), not_before, not_after, names: names.collect() })
+        Some(Certificate {
+            subject: read.subject().to_string(),
+            issuer: read.issuer().to_string(),
+            not_before,
+            not_after,
+            names: names.collect(),
+        })
     }
 }
 
@@ -177,10 +183,16 @@ pub fn explain(error: &std::io::Error, chain: &[CertificateDer<'_>], host: &str,
                 "renew the server's certificate, or set our clock".to_owned(),
             ),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-                format!("the certificate of {subject} is not valid before {}", shown.as_ref().map_or("?".to_owned(), |one| day(one.not_before))),
+                format!(
+                    "the certificate of {subject} is not valid before {}",
+                    shown.as_ref().map_or("?".to_owned(), |one| day(one.not_before))
+                ),
                 "set the clocks of both machines".to_owned(),
             ),
-            other => (format!("the certificate of {subject}, issued by {issuer}, is not believed: {other}"), "give the server another certificate".to_owned()),
+            other => (
+                format!("the certificate of {subject}, issued by {issuer}, is not believed: {other}"),
+                "give the server another certificate".to_owned(),
+            ),
         },
         _ => (
             format!("no TLS handshake: {error}"),

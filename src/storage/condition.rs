@@ -40,7 +40,8 @@ pub fn look(c: &mut Connection) -> Result<Condition, StorageError> {
             (format!("SQLite {}", row.version), None)
         }
         Connection::Postgres(c) => {
-            let question = "SELECT current_setting('server_version') AS version, CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT) AS now";
+            let question =
+                "SELECT current_setting('server_version') AS version, CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT) AS now";
             let row: Postgres = diesel::sql_query(question).get_result(c)?;
             (format!("PostgreSQL {}", row.version), Some(row.now))
         }

@@ -91,7 +91,9 @@ fn lines(findings: &mut Findings, config: &Config, rows: &[KeyRow], now: i64) {
                 "keep a server running, which rotates by itself, or run countersign keys rotate",
             ),
             (Some(row), _) => findings.pass("in use", format!("{shown}: {} since {}", row.kid, when(row.active_at))),
-            (None, _) => findings.fail("in use", format!("there is no {shown} key in use"), "start the server, or run countersign keys rotate"),
+            (None, _) => {
+                findings.fail("in use", format!("there is no {shown} key in use"), "start the server, or run countersign keys rotate")
+            }
         }
     }
 }

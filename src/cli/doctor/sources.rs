@@ -46,7 +46,8 @@ pub fn accounts(storage: Option<&Storage>) -> Vec<Finding> {
             findings.pass("accounts", format!("{count} with a password of ours"));
             if !generated.is_empty() {
                 let shown: Vec<&str> = generated.iter().take(5).map(String::as_str).collect();
-                let more = if generated.len() > shown.len() { format!(" and {} more", generated.len() - shown.len()) } else { String::new() };
+                let more =
+                    if generated.len() > shown.len() { format!(" and {} more", generated.len() - shown.len()) } else { String::new() };
                 findings.warn(
                     "passwords",
                     format!("{}{more}: still the password that was generated", shown.join(", ")),

@@ -146,12 +146,20 @@ async fn ask(findings: &mut Findings, settings: &Settings, client: &Client, conf
         Some(Ok(address)) => keys(findings, settings, client, &address).await,
     }
     let listed = config.audiences.len().max(1);
-    findings.pass("audience", format!("id tokens must be for {} ({listed} accepted); no provider tells whether it knows a client", settings.audiences.join(", ")));
+    findings.pass(
+        "audience",
+        format!("id tokens must be for {} ({listed} accepted); no provider tells whether it knows a client", settings.audiences.join(", ")),
+    );
 }
 
 fn metadata(findings: &mut Findings, settings: &Settings, document: &Map<String, Value>) {
-    let required =
-        ["authorization_endpoint", "jwks_uri", "response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported"];
+    let required = [
+        "authorization_endpoint",
+        "jwks_uri",
+        "response_types_supported",
+        "subject_types_supported",
+        "id_token_signing_alg_values_supported",
+    ];
     let missing: Vec<&str> = required.into_iter().filter(|name| !document.contains_key(*name)).collect();
     match missing.as_slice() {
         [] => findings.pass("metadata", "every required member is there (OpenID Connect Discovery 1.0 section 3)"),
@@ -160,7 +168,8 @@ fn metadata(findings: &mut Findings, settings: &Settings, document: &Map<String,
         }
         names => findings.warn("metadata", format!("{} is missing", names.join(", ")), "tell whoever runs the provider"),
     }
-    let list = |name: &str| document.get(name).and_then(Value::as_array).map(|items| items.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+    let list =
+        |name: &str| document.get(name).and_then(Value::as_array).map(|items| items.iter().filter_map(Value::as_str).collect::<Vec<_>>());
     if let Some(offered) = list("id_token_signing_alg_values_supported") {
         let ours: Vec<String> = settings.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
         if ours.iter().any(|name| offered.contains(&name.as_str())) {

@@ -92,7 +92,11 @@ pub async fn probe(name: &SourceName, config: &LdapSource, clock: &Clock, accoun
 
 fn unreadable(findings: &mut Findings, problems: Vec<Problem>) {
     for problem in problems {
-        findings.fail("configuration", format!("{} {}", problem.path, problem.reason), "correct the source; countersign check names the line");
+        findings.fail(
+            "configuration",
+            format!("{} {}", problem.path, problem.reason),
+            "correct the source; countersign check names the line",
+        );
     }
 }
 

@@ -22,7 +22,11 @@ pub async fn look(findings: &mut Findings, config: &LdapSource, dialer: &Dialer,
     let addresses: Vec<SocketAddr> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
-            findings.fail("dns", format!("{} cannot be resolved: {error}", endpoint.host), "check the name in urls, and this machine's resolver");
+            findings.fail(
+                "dns",
+                format!("{} cannot be resolved: {error}", endpoint.host),
+                "check the name in urls, and this machine's resolver",
+            );
             return false;
         }
         Err(_) => {
@@ -56,7 +60,14 @@ pub async fn look(findings: &mut Findings, config: &LdapSource, dialer: &Dialer,
     }
 }
 
-async fn secure(findings: &mut Findings, config: &LdapSource, mut stream: TcpStream, name: ServerName<'static>, upgrade: bool, now: i64) -> bool {
+async fn secure(
+    findings: &mut Findings,
+    config: &LdapSource,
+    mut stream: TcpStream,
+    name: ServerName<'static>,
+    upgrade: bool,
+    now: i64,
+) -> bool {
     let limit = config.connect_timeout;
     if upgrade {
         let asked = isolated(limit, async move { start_tls(&mut stream).await.map(|()| stream) }).await;
@@ -85,7 +96,7 @@ async fn secure(findings: &mut Findings, config: &LdapSource, mut stream: TcpStr
     match shaken {
         Ok(Ok(stream)) => {
             let version = stream.get_ref().1.protocol_version().map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}"));
-            findings.pass("tls", format!("{}, and the certificate is for {shown}", version.replace("v1_", " 1.").replace("TLS ", "TLS ")));
+            findings.pass("tls", format!("{}, and the certificate is for {shown}", version.replace("v1_", " 1.")));
             certificates::lifetime(findings, "certificate", &chain, now);
             true
         }

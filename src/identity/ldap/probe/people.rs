@@ -6,11 +6,12 @@ use super::{Root, read_root, search, timed};
 use crate::clock::Clock;
 use crate::identity::Authentication;
 use crate::identity::finding::Findings;
-use crate::identity::ldap::connection::FailureKind;
+use crate::identity::ldap::connection::{End, Found};
 use crate::identity::ldap::entry::Entry;
 use crate::identity::ldap::escape::{all_of, any_equals};
 use crate::identity::ldap::groups::Strategy;
 use crate::identity::ldap::plan::Bind;
+use crate::identity::ldap::pool::Pool;
 use crate::identity::ldap::{Ldap, Reader};
 
 /// Longer than this for a filter that nobody matches, and the directory has read every entry.
@@ -24,8 +25,8 @@ pub async fn look(findings: &mut Findings, ldap: &Ldap) {
     // The first search opens the connection, which is not the filter's fault.
     let _ = timed(&mut reader, &search("", ldap3::Scope::Base, "(objectClass=*)", &["1.1"])).await;
     if filter(findings, ldap, &mut reader).await {
-        let people = sample(findings, ldap, &mut reader).await;
-        groups(findings, ldap, &mut reader).await;
+        let people = sample(findings, ldap, pool, &mut reader).await;
+        groups(findings, ldap, pool).await;
         nesting(findings, ldap, &people).await;
     }
     lockout(findings, ldap, &mut reader).await;
@@ -57,25 +58,27 @@ async fn filter(findings: &mut Findings, ldap: &Ldap, reader: &mut Reader<'_>) -
 }
 
 /// A few people: each has a subject, and nobody else has the same.
-async fn sample(findings: &mut Findings, ldap: &Ldap, reader: &mut Reader<'_>) -> Vec<Entry> {
+async fn sample(findings: &mut Findings, ldap: &Ldap, pool: &Pool, reader: &mut Reader<'_>) -> Vec<Entry> {
     let plan = &ldap.plan;
     let attribute = plan.login_attributes.first().map_or("uid", String::as_str);
     let mut wanted = ldap.person_search(&plan.user_base, plan.user_scope, &format!("({attribute}=*)"));
-    wanted.at_most = 50;
-    let people = match timed(reader, &wanted).await.0 {
-        Ok(people) => people,
+    wanted.attributes.push("objectClass".to_owned());
+    wanted.at_most = 200;
+    let Found { entries: mut people, end } = match pool.sample(&wanted).await {
+        Ok(found) => found,
         Err(failure) => {
             findings.warn("people", failure.reason, "see whether the service account may list people, which a sign-in does not need");
             return Vec::new();
         }
     };
+    // In Active Directory groups have a sAMAccountName as well.
+    people.retain(|entry| !entry.texts("objectClass").any(|class| class.eq_ignore_ascii_case("group")));
     if people.is_empty() {
         let mend = "check user_base and user_filter, and that the service account may read people";
         findings.fail("people", format!("nobody matches {} below {}", wanted.filter, plan.user_base), mend);
         return people;
     }
-    let more = if people.len() == wanted.at_most { " or more" } else { "" };
-    findings.pass("people", format!("{}{more} match {}", people.len(), wanted.filter));
+    findings.pass("people", format!("{}{} match {}", people.len(), or_more(end), wanted.filter));
     let names = plan.subject_attributes.join(" or ");
     for person in people.iter().take(SAMPLE) {
         let subject = match ldap.subject_of(person) {
@@ -103,23 +106,25 @@ async fn sample(findings: &mut Findings, ldap: &Ldap, reader: &mut Reader<'_>) -
     people
 }
 
-async fn groups(findings: &mut Findings, ldap: &Ldap, reader: &mut Reader<'_>) {
+async fn groups(findings: &mut Findings, ldap: &Ldap, pool: &Pool) {
     let plan = &ldap.plan;
     let wanted = search(&plan.group_base, ldap3::Scope::Subtree, &all_of(&[&plan.group_filter]), &["1.1"]);
-    match reader.search(&wanted).await {
-        Ok(found) if found.entries.is_empty() => findings.warn(
-            "groups",
-            format!("no group matches {} below {}", plan.group_filter, plan.group_base),
-            "check group_base and group_filter, and that the service account may read groups",
-        ),
-        Ok(found) => {
-            let more = if found.entries.len() >= wanted.at_most { " or more" } else { "" };
-            let some: Vec<&str> = found.entries.iter().take(3).map(|entry| entry.dn.as_str()).collect();
-            findings.pass("groups", format!("{}{more}, such as {}", found.entries.len(), some.join("; ")));
+    let mend = "check group_base and group_filter, and that the service account may read groups";
+    match pool.sample(&wanted).await {
+        Ok(found) if found.end == End::NoBase => findings.fail("groups", format!("group_base {} does not exist", plan.group_base), mend),
+        Ok(found) if found.entries.is_empty() => {
+            findings.warn("groups", format!("no group matches {} below {}", plan.group_filter, plan.group_base), mend)
         }
-        Err(failure) if failure.kind == FailureKind::TooMany => findings.pass("groups", "more than 200"),
-        Err(failure) => findings.fail("groups", failure.reason, "correct group_base and group_filter"),
+        Ok(found) => {
+            let some: Vec<&str> = found.entries.iter().take(3).map(|entry| entry.dn.as_str()).collect();
+            findings.pass("groups", format!("{}{}, such as {}", found.entries.len(), or_more(found.end), some.join("; ")));
+        }
+        Err(failure) => findings.fail("groups", failure.reason, mend),
     }
+}
+
+fn or_more(end: End) -> &'static str {
+    if end == End::Cut { " or more" } else { "" }
 }
 
 /// Whether groups are found the way that the preset finds them, for people who have some if the sample has such.
@@ -137,6 +142,7 @@ async fn nesting(findings: &mut Findings, ldap: &Ldap, people: &[Entry]) {
     let attribute = plan.login_attributes.first().map_or("", String::as_str);
     let suffix = if let Bind::Principal(suffix) = &plan.bind { suffix.as_str() } else { "" };
     let mut most: Option<(usize, String)> = None;
+    let mut failed = None;
     for person in people.iter().take(SAMPLE) {
         let Some(login) = person.text(attribute) else { continue };
         match ldap.lookup(login.strip_suffix(suffix).unwrap_or(login)).await {
@@ -146,16 +152,25 @@ async fn nesting(findings: &mut Findings, ldap: &Ldap, people: &[Entry]) {
                     most = Some((count, identity.username));
                 }
             }
-            Authentication::Unavailable(outage) => {
-                findings.fail("nesting", outage.reason, "choose the preset of this directory, or let the service account read what it names");
-                return;
-            }
+            Authentication::Unavailable(outage) => failed = Some((login, outage.reason)),
             Authentication::Refused(_) => {}
         }
     }
+    match (&most, failed) {
+        (None, Some((_, reason))) => {
+            findings.fail("nesting", reason, "choose the preset of this directory, or let the service account read what it names")
+        }
+        (Some(_), Some((login, reason))) => {
+            findings.warn("nesting", format!("{login} cannot sign in: {reason}"), "mend that entry, or raise the limit that it is beyond")
+        }
+        _ => {}
+    }
     match most {
         Some((count, name)) => findings.pass("nesting", format!("groups by {way}; {name} has {count}, the most in the sample")),
-        None => findings.warn("nesting", format!("groups by {way}; nobody in the sample to try it with"), "run countersign explain for somebody"),
+        None if findings.is_sound() => {
+            findings.warn("nesting", format!("groups by {way}; there is nobody to try it with"), "run countersign explain for somebody")
+        }
+        None => {}
     }
 }
 

@@ -157,8 +157,7 @@ impl Root {
 fn seconds(time: &str) -> Option<i64> {
     let digits = time.get(..14).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()) && time.ends_with('Z'))?;
     let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    let text =
-        format!("{}-{}-{}T{}:{}:{}Z", part(0, 4), part(4, 6), part(6, 8), part(8, 10), part(10, 12), part(12, 14));
+    let text = format!("{}-{}-{}T{}:{}:{}Z", part(0, 4), part(4, 6), part(6, 8), part(8, 10), part(10, 12), part(12, 14));
     let at = humantime::parse_rfc3339(&text).ok()?;
     at.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs() as i64)
 }
@@ -175,7 +174,10 @@ mod tests {
     #[test]
     fn directories_are_known_by_their_root_entry() {
         for (values, vendor) in [
-            (&[("vendorName", "Samba Team (https://www.samba.org)"), ("supportedCapabilities", "1.2.840.113556.1.4.800")][..], Vendor::Samba),
+            (
+                &[("vendorName", "Samba Team (https://www.samba.org)"), ("supportedCapabilities", "1.2.840.113556.1.4.800")][..],
+                Vendor::Samba,
+            ),
             (&[("supportedCapabilities", "1.2.840.113556.1.4.800")], Vendor::ActiveDirectory),
             (&[("structuralObjectClass", "OpenLDAProotDSE")], Vendor::OpenLdap),
             (&[("vendorName", "389 Project"), ("vendorVersion", "389-Directory/2.3.1")], Vendor::DirSrv),
