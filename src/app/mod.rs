@@ -11,8 +11,8 @@ pub use start::{declared_clients, destinations, load_kek, open_keys, refuse_take
 use crate::clients::{self, Client, Credentials, Registry};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::identity::Sources;
 use crate::identity::local::Hasher;
+use crate::identity::{Shield, Sources};
 use crate::limits::Throttle;
 use crate::oauth2::OAuth2Error;
 use crate::roles::Rules;
@@ -35,6 +35,7 @@ pub struct App {
     pub rules: Rules,
     pub hasher: Arc<Hasher>,
     pub throttles: Throttles,
+    pub shield: Shield,
     pub refusals: Refusals,
     follower: Follower,
 }
@@ -43,6 +44,10 @@ pub struct App {
 #[derive(Debug)]
 pub struct Throttles {
     pub logins: Throttle,
+    /// By login and network, for networks that somebody signed in from with that login before: what others try there does not count.
+    pub familiar_logins: Throttle,
+    /// By the fingerprint of a request that was refused for a password known to be wrong.
+    pub repeats: Throttle,
     pub addresses: Throttle,
     pub exchanges: Throttle,
     pub revocations: Throttle,

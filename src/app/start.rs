@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigError, Problem, SourceKind};
 use crate::identity::ldap::Ldap;
 use crate::identity::local::{Hasher, Local};
 use crate::identity::oidc::Oidc;
-use crate::identity::{Named, Source, Sources};
+use crate::identity::{Named, Shield, Source, Sources};
 use crate::limits::Throttle;
 use crate::oauth2::SourceName;
 use crate::oauth2::request::GrantType;
@@ -50,6 +50,7 @@ impl App {
         let (sources, rules) = wire(&config, &clock, local)?;
         let keys = Arc::new(open_keys(&config, &storage, true, now)?);
         destinations::keep(&config, &storage, keys.kek())?;
+        let shield = Shield::open(storage.clone(), keys.kek(), config.limits.login_failures, clock.clone())?;
         apply_file(&config, &storage, now)?;
 
         let (clients, revocations) = (Arc::new(Registry::default()), Arc::new(Revocations::default()));
@@ -78,10 +79,13 @@ impl App {
             issuer: config.server.issuer().into(),
             throttles: Throttles {
                 logins: Throttle::new(limits.login_failures),
+                familiar_logins: Throttle::new(limits.login_failures),
+                repeats: Throttle::new(limits.address_failures),
                 addresses: Throttle::new(limits.address_failures),
                 exchanges: Throttle::new(limits.exchange_failures),
                 revocations: Throttle::new(limits.revocations),
             },
+            shield,
             refusals: Refusals::start(storage.clone()),
             config: Arc::new(config),
             clock,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Failed sign-ins for one login name, as typed but without case and outer spaces.
+    /// Failed sign-ins for one login name, on each node; a network that signed in with it before has as many of its own. Over all nodes,
+    /// also what strangers may try at one account where no directory sets a bound (`lockout_threshold`).
     pub login_failures: Rate,
     /// Failed sign-ins from one client address.
     pub address_failures: Rate,

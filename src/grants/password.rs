@@ -21,11 +21,12 @@ pub async fn grant(
         app.refusals.record(attempt::refusal_record(caller, "unknown_source", asked.now).username(&username));
         return Err(OAuth2Error::invalid_request("there is no such source for this client"));
     }
-    let attempt = Attempt::begin(app, caller, &username)?;
+    let attempt = Attempt::begin(app, caller, &username, &password).await?;
     // Up to here, so that what is revoked while the source is asked is noticed, and what was revoked before is not taken for it.
     app.catch_up().await?;
     asked.rv = app.rv()?;
-    match app.sources.authenticate(&username, &password, source.as_deref(), |name| client.admits_source(name)).await {
+    let tried = attempt.of(app, &username, &password);
+    match app.sources.authenticate(&tried, source.as_deref(), |name| client.admits_source(name)).await {
         Authentication::Authenticated(identity) => {
             attempt.succeeded(app);
             sign_in::complete(app, caller, asked, *identity, GrantType::Password).await

@@ -8,10 +8,14 @@ pub mod finding;
 pub mod ldap;
 pub mod local;
 pub mod oidc;
+pub mod shield;
 mod sources;
 
 pub use crate::roles::facts::{Facts, Group};
+pub use shield::{Shield, Try};
 pub use sources::{Named, Source, Sources};
+
+use std::time::Duration;
 
 use crate::oauth2::SourceName;
 
@@ -69,7 +73,7 @@ pub struct Upstream {
 }
 
 /// The three outcomes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Authentication {
     Authenticated(Box<Identity>),
     Refused(Refusal),
@@ -87,11 +91,13 @@ pub struct Refusal {
     pub subject: Option<String>,
     /// For the audit: codes, never passwords.
     pub detail: String,
+    /// When to come again, where that is the reason.
+    pub wait: Option<Duration>,
 }
 
 impl Refusal {
     pub fn new(reason: RefusalReason, detail: impl Into<String>) -> Refusal {
-        Refusal { reason, source: None, subject: None, detail: detail.into() }
+        Refusal { reason, source: None, subject: None, detail: detail.into(), wait: None }
     }
 }
 
@@ -108,6 +114,10 @@ pub enum RefusalReason {
     NotEligible,
     /// Not within the hours or from the workstation that the directory asks for.
     NotNow,
+    /// The shield let nobody through: too many tries for this person ([`Refusal::wait`]).
+    Shielded,
+    /// The same wrong password again; the source was not asked.
+    KnownBadPassword,
     /// The id token was refused; the detail holds the code of federation rules (`bad_signature` …).
     Token(TokenRefusal),
 }
@@ -145,6 +155,8 @@ impl RefusalReason {
             RefusalReason::PasswordChangeRequired => "password_change_required",
             RefusalReason::NotEligible => "not_eligible",
             RefusalReason::NotNow => "not_now",
+            RefusalReason::Shielded => "shielded",
+            RefusalReason::KnownBadPassword => "known_bad_password",
             RefusalReason::Token(token) => token.as_str(),
         }
     }
@@ -173,7 +185,7 @@ impl TokenRefusal {
 }
 
 /// The source could not be asked: down, slow, misconfigured, or its queue is full.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{source_name}: {reason}")]
 pub struct Outage {
     pub source_name: SourceName,

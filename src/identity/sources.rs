@@ -3,9 +3,9 @@
 use super::ldap::Ldap;
 use super::local::Local;
 use super::oidc::Oidc;
-use super::{Authentication, Outage, Refusal, RefusalReason};
+use super::{Authentication, Outage, Refusal, RefusalReason, Try};
 use crate::metrics::{self, SignIn};
-use crate::oauth2::{Secret, SourceName};
+use crate::oauth2::SourceName;
 
 /// One source. A new kind is one folder and one variant.
 #[derive(Debug)]
@@ -56,34 +56,37 @@ impl Sources {
     }
 
     /// Asks the sources that know passwords: the one named, else those of the login's domain, else all, in order. Only "no such
-    /// user" moves on to the next; a bad password or an outage ends it.
-    pub async fn authenticate(&self, login: &str, password: &Secret, only: Option<&str>, admits: impl Fn(&str) -> bool) -> Authentication {
-        let mut last = Refusal::new(RefusalReason::UnknownUser, "no source was asked");
-        let mut asked = None;
-        for named in self.choose(login, only, admits) {
+    /// user" moves on to the next; a bad password or an outage ends it. Somebody whom nobody knows is treated as one of the first.
+    pub async fn authenticate(&self, attempt: &Try<'_>, only: Option<&str>, admits: impl Fn(&str) -> bool) -> Authentication {
+        let (mut last, mut first) = (None, None);
+        for named in self.choose(attempt.login, only, admits) {
             let answer = match &named.source {
-                Source::Local(local) => local.authenticate(login, password).await,
-                Source::Ldap(ldap) => ldap.authenticate(login, password).await,
+                Source::Local(local) => local.authenticate(attempt).await,
+                Source::Ldap(ldap) => ldap.authenticate(attempt).await,
                 Source::Oidc(_) => continue,
             };
             match answer {
                 Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => {
-                    (last, asked) = (refusal, Some(&named.name));
+                    last = Some(refusal);
+                    first.get_or_insert(named);
                 }
-                mut decided => {
-                    decided.count(&named.name);
-                    if let Authentication::Refused(refusal) = &mut decided {
-                        refusal.source = Some(named.name.clone());
-                    }
-                    return decided;
-                }
+                decided => return named.decide(decided),
             }
         }
-        let refused = Authentication::Refused(last);
-        if let Some(name) = asked {
-            refused.count(name);
+        let unknown = last.unwrap_or_else(|| Refusal::new(RefusalReason::UnknownUser, "no source was asked"));
+        let pretended = match first.map(|named| (named, &named.source)) {
+            Some((named, Source::Local(local))) => (named, local.pretend(attempt).await),
+            Some((named, Source::Ldap(ldap))) => (named, ldap.pretend(attempt).await),
+            Some((_, Source::Oidc(_))) | None => return Authentication::Refused(unknown),
+        };
+        match pretended {
+            (named, Authentication::Refused(refusal)) if refusal.reason == RefusalReason::UnknownUser => {
+                let refused = Authentication::Refused(unknown);
+                refused.count(&named.name);
+                refused
+            }
+            (named, decided) => named.decide(decided),
         }
-        refused
     }
 
     fn choose<'a>(&'a self, login: &str, only: Option<&'a str>, admits: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = &'a Named> {
@@ -108,6 +111,14 @@ impl Authentication {
 }
 
 impl Named {
+    fn decide(&self, mut decided: Authentication) -> Authentication {
+        decided.count(&self.name);
+        if let Authentication::Refused(refusal) = &mut decided {
+            refusal.source = Some(self.name.clone());
+        }
+        decided
+    }
+
     /// Asks again about a person who signed in before: still there, still eligible, which groups now.
     pub async fn recheck(&self, subject: &str) -> Authentication {
         match &self.source {

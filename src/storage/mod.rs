@@ -25,6 +25,7 @@ pub mod refusals;
 #[rustfmt::skip]
 mod schema;
 pub mod settings;
+pub mod shield;
 mod target;
 pub mod trail;
 mod transaction;

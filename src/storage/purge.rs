@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::schema::{audit_records, client_secrets, feed_entries, grants, refresh_families, used};
+use super::schema::{audit_records, client_secrets, feed_entries, grants, refresh_families, shield_marks, shield_tries, used};
 use super::{Connection, Storage, StorageError, audit};
 
 const BATCH: i64 = 1000;
@@ -36,11 +36,13 @@ macro_rules! batch {
 }
 
 /// The tables in an order that leaves nothing for a cascade to remove uncounted.
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 9] = [
     ("refresh_families", |tx, limits| batch!(tx, refresh_families.expires_at < limits.now)),
     ("refresh_families", |tx, limits| batch!(tx, refresh_families.idle_expires_at < limits.now)),
     ("grants", |tx, limits| batch!(tx, grants.expires_at < limits.now)),
     ("used", |tx, limits| batch!(tx, used.until < limits.now)),
+    ("shield_tries", |tx, limits| batch!(tx, shield_tries.until < limits.now)),
+    ("shield_marks", |tx, limits| batch!(tx, shield_marks.until < limits.now)),
     // Few, so in one go. For a month an operator still sees which secret it was that ended.
     ("client_secrets", |tx, limits| {
         Ok(diesel::delete(client_secrets::table.filter(client_secrets::expires_at.lt(limits.now - EXPIRED_SECRET_KEPT))).execute(tx)?)

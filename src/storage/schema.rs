@@ -163,6 +163,27 @@ diesel::table! {
 }
 
 diesel::table! {
+    shield_marks (mark) {
+        mark -> Text,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
+    shield_tries (subject) {
+        subject -> Text,
+        failed -> BigInt,
+        in_flight -> BigInt,
+        guesses -> BigInt,
+        epoch -> BigInt,
+        number -> BigInt,
+        last_try -> BigInt,
+        last_guess -> BigInt,
+        until -> BigInt,
+    }
+}
+
+diesel::table! {
     used (kind, id) {
         kind -> Text,
         id -> Text,
@@ -191,5 +212,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     numbers,
     refresh_families,
     settings,
+    shield_marks,
+    shield_tries,
     used,
 );

@@ -158,6 +158,22 @@ impl Ldap {
         run(ldapmodify, ldif);
     }
 
+    /// The values of an attribute, as the administrator reads them.
+    pub fn values(&self, dn: &str, attribute: &str) -> Vec<String> {
+        let mut ldapsearch = Command::new("ldapsearch");
+        ldapsearch.args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &self.url(), "-D", "cn=admin,dc=lab,dc=test", "-w", "adminpw"]);
+        ldapsearch.args(["-s", "base", "-b", dn, attribute]);
+        let prefix = format!("{attribute}: ");
+        run(ldapsearch, "").lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+    }
+
+    /// The person changes their own password.
+    pub fn change_password(&self, person: &Person, to: &str) {
+        let mut ldappasswd = Command::new("ldappasswd");
+        ldappasswd.args(["-x", "-H", &self.url(), "-D", &person.dn, "-w", &person.password, "-s", to]);
+        run(ldappasswd, "");
+    }
+
     /// Stops it. Only for one of the story's own, like the three below.
     pub fn stop(&self) {
         self.script("stop");

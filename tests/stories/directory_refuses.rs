@@ -118,8 +118,8 @@ on_both_databases! {
         let (server, client) = behind(&proxy, database, "[limits]\nlogin_failures = \"3/5m\"\n", "").await;
         let person = Ldap::shared().add_person(&[]);
         let (upper, spaced) = (person.uid.to_uppercase(), format!("  {} ", person.uid));
-        for typed in [&person.uid, &upper, &spaced] {
-            server.sign_in(&client, typed, "wrong").await.refused(400, "invalid_grant");
+        for (typed, guess) in [(&person.uid, "first"), (&upper, "second"), (&spaced, "third")] {
+            server.sign_in(&client, typed, guess).await.refused(400, "invalid_grant");
         }
         let asked = proxy.connections();
         for typed in [&person.uid, &upper, &spaced] {
@@ -130,10 +130,10 @@ on_both_databases! {
         let throttled = server.rows_when(3, "SELECT username FROM audit_records WHERE reason = 'throttled'").await;
         assert!(throttled.iter().all(|name| name.trim().eq_ignore_ascii_case(&person.uid)), "{throttled:?}");
         // A login that nobody has is throttled like any other, so that the throttle tells nothing either.
-        for _ in 0..3 {
-            server.sign_in(&client, "nobody-at-all", "wrong").await.refused(400, "invalid_grant");
+        for guess in ["first", "second", "third"] {
+            server.sign_in(&client, "nobody-at-all", guess).await.refused(400, "invalid_grant");
         }
-        too_many(&server.sign_in(&client, "nobody-at-all", "wrong").await);
+        too_many(&server.sign_in(&client, "nobody-at-all", "fourth").await);
         Ldap::shared().delete(&person.dn);
     }
 
@@ -151,7 +151,7 @@ on_both_databases! {
         // Of IPv6 a subscriber has a whole /64.
         for n in 0..4 {
             let address = format!("2001:db8:1:2::{n}");
-            sign_in_from(&server, &client, &address, &format!("nobody-{n}"), "wrong").await.refused(400, "invalid_grant");
+            sign_in_from(&server, &client, &address, &format!("somebody-{n}"), "wrong").await.refused(400, "invalid_grant");
         }
         too_many(&sign_in_from(&server, &client, "2001:db8:1:2:ffff::1", "alice", "pw-alice").await);
         sign_in_from(&server, &client, "2001:db8:1:3::1", "alice", "pw-alice").await.ok();
@@ -159,7 +159,7 @@ on_both_databases! {
 
     async fn outages_and_successes_do_not_count(database) {
         let proxy = Proxy::to(&Ldap::shared().tls_address());
-        let limits = "[limits]\nlogin_failures = \"3/5m\"\naddress_failures = \"6/5m\"\n";
+        let limits = "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\n[limits]\nlogin_failures = \"3/5m\"\naddress_failures = \"6/5m\"\n";
         let (server, client) = behind(&proxy, database, limits, "").await;
         let person = Ldap::shared().add_person(&[]);
         proxy.stop();
@@ -172,12 +172,14 @@ on_both_databases! {
         })
         .await;
         // Successes are not counted, and they wash nobody clean: the failures before may be somebody else's.
-        for _ in 0..2 {
-            server.sign_in(&client, &person.uid, "wrong").await.refused(400, "invalid_grant");
+        for guess in ["first", "second"] {
+            server.sign_in(&client, &person.uid, guess).await.refused(400, "invalid_grant");
             server.sign_in(&client, &person.uid, &person.password).await.ok();
         }
-        server.sign_in(&client, &person.uid, "wrong").await.refused(400, "invalid_grant");
-        too_many(&server.sign_in(&client, &person.uid, &person.password).await);
+        server.sign_in(&client, &person.uid, "third").await.refused(400, "invalid_grant");
+        too_many(&sign_in_from(&server, &client, "192.0.2.7", &person.uid, &person.password).await);
+        // But nobody can keep out whoever was here before.
+        server.sign_in(&client, &person.uid, &person.password).await.ok();
         // The address has three failures of its six left.
         for name in ["nobody-1", "nobody-2", "nobody-3"] {
             server.sign_in(&client, name, "wrong").await.refused(400, "invalid_grant");

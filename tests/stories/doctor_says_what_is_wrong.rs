@@ -86,7 +86,7 @@ async fn where_all_is_well_nothing_fails() {
         ("corp ldaps://", "empty password", "refused"),
         ("corp", "subject", "objectGUID is there and unique"),
         ("corp", "nesting", "tokenGroups"),
-        ("corp", "lockout", "locks an account after 3"),
+        ("lab", "lockout", "locks an account after 5"),
         ("ds ldap", "vendor", "389-Directory/"),
         ("ds", "nesting", "memberOf"),
         ("okta", "issuer", "exactly"),
@@ -98,6 +98,7 @@ async fn where_all_is_well_nothing_fails() {
     }
     // Its lab allows that, which is for the story of the empty password.
     found.says("warn", "lab ldaps://", "empty password", "refuses such passwords itself");
+    found.says("warn", "corp", "lockout", "after 3 wrong passwords, and lockout_threshold = 5");
     found.says("warn", "issuer", "reachable", "refused");
     for line in &found.lines {
         let names: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();

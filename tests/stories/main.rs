@@ -53,6 +53,7 @@ mod revocation_is_at_once;
 mod server_keeps_its_promises;
 mod service_gets_its_own_token;
 mod standard_clients_work;
+mod strangers_lock_nobody_out;
 mod testing_ground;
 mod three_nodes_are_attacked;
 mod two_nodes_share_a_database;

@@ -53,6 +53,12 @@ pub struct LdapSource {
     pub user_filter: Option<String>,
     /// Default: the preset's.
     pub login_attributes: Option<Vec<String>>,
+    /// After how many wrong passwords the directory locks an account, for the shield; 0 if it never does. Strangers have two tries less
+    /// a window, and one more is kept for networks that the person signed in from before.
+    pub lockout_threshold: u32,
+    /// After how long the directory forgets wrong passwords.
+    #[serde(deserialize_with = "crate::config::duration::deserialize")]
+    pub lockout_window: Duration,
     pub group_base: Option<String>,
     pub group_filter: Option<String>,
     /// Whether groups in groups count; default: the preset's.
@@ -96,6 +102,8 @@ impl Default for LdapSource {
             user_scope: SearchScope::Subtree,
             user_filter: None,
             login_attributes: None,
+            lockout_threshold: 5,
+            lockout_window: Duration::from_secs(1_800),
             group_base: None,
             group_filter: None,
             nested: None,

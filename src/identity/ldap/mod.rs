@@ -1,7 +1,8 @@
 //! People of an LDAP directory. The only room that names the ldap3 crate.
 //!
 //! A sign-in, in order: refuse what no directory should see → search as the service account (or make the name from a template) →
-//! bind as the person on a connection of its own → read the account's state and groups → answer. An unknown person costs a bind too.
+//! ask the shield whether there is a try left → bind as the person on a connection of its own → read the account's state and groups →
+//! answer. An unknown person costs a bind too.
 //! A connection has one owner and is thrown away after anything but a whole answer. Whatever goes wrong on our side or the
 //! directory's is [`Authentication::Unavailable`], never a bad password and never a shorter list of groups.
 
@@ -41,6 +42,7 @@ use self::escape::{all_of, any_equals};
 use self::groups::Memory;
 use self::plan::{Bind, Plan};
 use self::pool::Pool;
+use super::shield::Limits;
 use super::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason};
 use crate::clock::Clock;
 use crate::config::{LdapSource, Problem};
@@ -58,6 +60,7 @@ pub struct Ldap {
     dialer: Dialer,
     service: Option<Pool>,
     memory: Memory,
+    lockout: Option<Limits>,
     login_deadline: Duration,
 }
 
@@ -105,10 +108,13 @@ impl Reader<'_> {
 impl Ldap {
     /// Checks the whole configuration and reads its files; connects nowhere. Paths of problems are relative to the source.
     pub fn new(name: SourceName, config: &LdapSource, clock: Clock) -> Result<Ldap, Vec<Problem>> {
-        let (plan, dialer, account) = plan::read(&name, config)?;
+        let (plan, dialer, account, lockout) = match (plan::read(&name, config), sign_in::lockout(config)) {
+            (Ok((plan, dialer, account)), Ok(lockout)) => (plan, dialer, account, lockout),
+            (read, lockout) => return Err(read.err().into_iter().chain(lockout.err()).flatten().collect()),
+        };
         let service = account.map(|account| Pool::new(dialer.clone(), account, config.pool.clone()));
         let memory = Memory::new(config.group_cache);
-        Ok(Ldap { name, clock, plan, dialer, service, memory, login_deadline: config.login_deadline })
+        Ok(Ldap { name, clock, plan, dialer, service, memory, lockout, login_deadline: config.login_deadline })
     }
 
     /// Whether [`Ldap::recheck`] and [`Ldap::lookup`] can ask: they need the service account. Without it no refresh token should be
@@ -121,14 +127,6 @@ impl Ldap {
     /// refuses us, nor before the first failure.
     pub fn is_cut_off(&self) -> bool {
         self.dialer.is_cut_off()
-    }
-
-    /// Signs a person in.
-    pub async fn authenticate(&self, login: &str, password: &Secret) -> Authentication {
-        if let Some(refusal) = refuse_unasked(login, password) {
-            return Authentication::Refused(refusal);
-        }
-        self.within_deadline(self.sign_in(login, password)).await
     }
 
     /// The person whom `login` names, with fresh groups and whatever the state of the account, read as the service account. For
@@ -165,13 +163,20 @@ impl Ldap {
 
     async fn within_deadline(&self, work: impl Future<Output = Result<Identity, Halt>>) -> Authentication {
         match tokio::time::timeout(self.login_deadline, work).await {
-            Ok(Ok(identity)) => Authentication::Authenticated(Box::new(identity)),
-            Ok(Err(Halt::No(refusal))) => Authentication::Refused(refusal),
-            Ok(Err(Halt::Down(failure))) => Authentication::Unavailable(Outage::new(&self.name, failure.reason)),
-            Err(_) => {
-                let reason = format!("not done within login_deadline = {}", humantime::format_duration(self.login_deadline));
-                Authentication::Unavailable(Outage::new(&self.name, reason))
-            }
+            Ok(done) => self.answer(done),
+            Err(_) => Authentication::Unavailable(self.too_late()),
+        }
+    }
+
+    fn too_late(&self) -> Outage {
+        Outage::new(&self.name, format!("not done within login_deadline = {}", humantime::format_duration(self.login_deadline)))
+    }
+
+    fn answer(&self, done: Result<Identity, Halt>) -> Authentication {
+        match done {
+            Ok(identity) => Authentication::Authenticated(Box::new(identity)),
+            Err(Halt::No(refusal)) => Authentication::Refused(refusal),
+            Err(Halt::Down(failure)) => Authentication::Unavailable(Outage::new(&self.name, failure.reason)),
         }
     }
 
@@ -227,7 +232,7 @@ impl Ldap {
             base: base.to_owned(),
             scope,
             filter: plan.user_filter.as_deref().map_or_else(|| matches.to_owned(), |filter| all_of(&[filter, matches])),
-            attributes: named.cloned().chain(state::ATTRIBUTES.map(str::to_owned)).collect(),
+            attributes: named.cloned().chain(state::ATTRIBUTES.into_iter().chain([sign_in::PASSWORD_CHANGED]).map(str::to_owned)).collect(),
             only_values: None,
             at_most: 2,
             page_size: None,

@@ -1,8 +1,8 @@
 //! Accounts of our own: a username and a password that is kept as argon2id.
 //!
-//! Flow of a sign-in: what cannot be a password is refused → the login is folded and looked up → the password is verified on the
-//! [`Hasher`]'s threads, for an unknown login against nothing at the same cost → only then does the state of the account count.
-//! Nothing here writes.
+//! Flow of a sign-in: what cannot be a password is refused → the login is folded and looked up → the shield says whether there is a try
+//! left → the password is verified on the [`Hasher`]'s threads, for an unknown login against nothing at the same cost → only then does
+//! the state of the account count.
 //!
 //! A local account is found by its login through a link whose issuer is [`ISSUER`] and whose subject is the folded login. So
 //! `Anna` and `anna` are one login, the name is shown as it was written, and it stays the login even where the account had to be
@@ -20,9 +20,10 @@ use std::sync::Arc;
 pub use argon::HashError;
 pub use hasher::{Hasher, HasherError};
 
+use super::shield::{self, Proof, Target, Try};
 use super::{Authentication, Facts, Identity, Outage, Refusal, RefusalReason};
 use crate::clock::Clock;
-use crate::oauth2::{Secret, SourceName};
+use crate::oauth2::SourceName;
 use crate::storage::accounts::{AccountRow, PasswordRow};
 use crate::storage::{Connection, Storage, StorageError, accounts};
 
@@ -51,30 +52,48 @@ impl Local {
         Local { name, storage, hasher, clock }
     }
 
-    /// Signs in with login and password. A password that must be changed still authenticates; the identity says so.
-    pub async fn authenticate(&self, login: &str, password: &Secret) -> Authentication {
-        if !policy::is_possible(password) {
-            return refused(RefusalReason::BadPassword, "the password is empty, holds NUL or is too long", None);
+    /// Signs in with login and password. A password that must be changed still authenticates; the identity says so. Somebody unknown
+    /// is said to be so at once, for another source to be asked: see [`Local::pretend`].
+    pub async fn authenticate(&self, attempt: &Try<'_>) -> Authentication {
+        if !policy::is_possible(attempt.password) {
+            return impossible();
         }
-        let record = match self.by_login(login).await {
-            Ok(record) => record,
+        let record = match self.by_login(attempt.login).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return refused(RefusalReason::UnknownUser, "no such account", None),
             Err(error) => return self.unavailable(error),
         };
-        let Some(record) = record else {
-            return match self.hasher.verify_nobody(password).await {
-                Ok(()) => refused(RefusalReason::UnknownUser, "no such account", None),
-                Err(error) => self.unavailable(error),
+        let (subject, stored) = (record.account.id.clone(), record.password.as_ref().map(|password| password.hash.clone()));
+        let work = async {
+            let verified = match &stored {
+                Some(stored) => self.hasher.verify(attempt.password, stored).await,
+                None => self.hasher.verify_nobody(attempt.password).await.map(|()| false),
             };
+            match verified {
+                Ok(true) => (Proof::Right, self.answer(record)),
+                Ok(false) => (Proof::Wrong, refused(RefusalReason::BadPassword, "wrong password", Some(record.account))),
+                Err(error) => (Proof::Uncounted, self.unavailable(error)),
+            }
         };
-        let verified = match &record.password {
-            Some(stored) => self.hasher.verify(password, &stored.hash).await,
-            None => self.hasher.verify_nobody(password).await.map(|()| false),
-        };
-        match verified {
-            Ok(true) => self.answer(record),
-            Ok(false) => refused(RefusalReason::BadPassword, "wrong password", Some(record.account)),
-            Err(error) => self.unavailable(error),
+        // A new password has a new hash.
+        let target = Target { source: &self.name, subject: &subject, limits: None, password_state: stored.as_deref().unwrap_or_default() };
+        attempt.shield.guard(target, attempt, work).await
+    }
+
+    /// What [`Local::authenticate`] does with somebody known, for somebody whom no source knows: as much work, and always a no.
+    pub async fn pretend(&self, attempt: &Try<'_>) -> Authentication {
+        if !policy::is_possible(attempt.password) {
+            return impossible();
         }
+        let subject = shield::pretended(attempt.login);
+        let work = async {
+            match self.hasher.verify_nobody(attempt.password).await {
+                Ok(()) => (Proof::Wrong, refused(RefusalReason::UnknownUser, "no such account", None)),
+                Err(error) => (Proof::Uncounted, self.unavailable(error)),
+            }
+        };
+        let target = Target { source: &self.name, subject: &subject, limits: None, password_state: "" };
+        attempt.shield.guard(target, attempt, work).await
     }
 
     /// Whom `login` names, without a password: for `explain`.
@@ -149,6 +168,10 @@ impl Record {
         let roles = accounts::roles(c, &account.id)?;
         Ok(Record { account, password, roles })
     }
+}
+
+fn impossible() -> Authentication {
+    refused(RefusalReason::BadPassword, "the password is empty, holds NUL or is too long", None)
 }
 
 fn refused(reason: RefusalReason, detail: &str, account: Option<AccountRow>) -> Authentication {

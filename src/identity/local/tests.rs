@@ -1,6 +1,8 @@
 use super::*;
 use crate::config;
 use crate::identity::Authentication::{Authenticated, Refused, Unavailable};
+use crate::identity::shield::Shield;
+use crate::oauth2::Secret;
 use crate::storage::accounts::LinkRow;
 
 const NOW: i64 = 1_800_000_000;
@@ -52,7 +54,12 @@ fn set_password(storage: &Storage, account: &AccountRow, hash: &str, generated: 
 
 impl House {
     async fn sign_in(&self, login: &str, password: &str) -> Authentication {
-        self.local.authenticate(login, &Secret::new(password)).await
+        let shield = Shield::fresh(self.storage.clone(), self.local.clock.clone());
+        let attempt = Try { login, password: &Secret::new(password), network: "192.0.2.1", shield: &shield };
+        match self.local.authenticate(&attempt).await {
+            Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => self.local.pretend(&attempt).await,
+            answer => answer,
+        }
     }
 
     fn disable(&self) {

@@ -4,7 +4,7 @@ use crate::storage::accounts::{AccountRow, LinkRow, PasswordRow};
 use crate::storage::clients::{NewClient, SecretRow};
 use crate::storage::grants::{FamilyRow, GrantRow};
 use crate::storage::keys::KeyRow;
-use crate::storage::{StorageError, accounts, audit, clients, feed, grants, keys, purge, settings, used};
+use crate::storage::{StorageError, accounts, audit, clients, feed, grants, keys, purge, settings, shield, used};
 
 fn grant(id: &str, expires_at: i64) -> GrantRow {
     GrantRow {
@@ -136,6 +136,11 @@ on_both! {
             for i in 0..2500 {
                 used::claim(tx, "jti", &i.to_string(), i)?;
             }
+            for (mark, until) in [("m1", 99), ("m2", 100)] {
+                shield::remember(tx, mark, until)?;
+                let row = shield::lock(tx, mark)?;
+                shield::put(tx, &shield::TriesRow { until, ..row })?;
+            }
             feed::append(tx, "jti", "a", 99, 1)?;
             feed::append(tx, "jti", "b", 100, 1)?;
             audit::insert(tx, &Record::ok(Event::SignIn, 89))?;
@@ -143,7 +148,7 @@ on_both! {
         }).await.unwrap();
         let removed = purge::run(&database.storage, 100, Duration::from_secs(10)).await.unwrap();
         let counts: Vec<_> = removed.into_iter().collect();
-        assert_eq!(counts, [("audit_records", 1), ("client_secrets", 0), ("feed_entries", 1), ("grants", 1), ("refresh_families", 2), ("used", 100)]);
+        assert_eq!(counts, [("audit_records", 1), ("client_secrets", 0), ("feed_entries", 1), ("grants", 1), ("refresh_families", 2), ("shield_marks", 1), ("shield_tries", 1), ("used", 100)]);
         let removed = purge::run(&database.storage, 3000, Duration::from_secs(3000)).await.unwrap();
         assert_eq!((removed["used"], removed["refresh_families"], removed["grants"], removed["audit_records"]), (2400, 1, 1, 0));
         assert_eq!(database.storage.read(feed::head).await.unwrap(), 2, "numbers are never given again");

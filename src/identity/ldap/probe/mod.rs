@@ -75,7 +75,7 @@ pub async fn probe(name: &SourceName, config: &LdapSource, clock: &Clock, accoun
         Some(url) => {
             let one = LdapSource { urls: vec![url], ..config.clone() };
             match Ldap::new(name.clone(), &one, clock.clone()) {
-                Ok(ldap) => people::look(&mut own, &ldap).await,
+                Ok(ldap) => people::look(&mut own, &ldap, config.lockout_threshold).await,
                 Err(problems) => unreadable(&mut own, problems),
             }
         }

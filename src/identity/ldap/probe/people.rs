@@ -19,7 +19,8 @@ const SLOW: Duration = Duration::from_secs(1);
 /// People who are looked at one by one.
 const SAMPLE: usize = 5;
 
-pub async fn look(findings: &mut Findings, ldap: &Ldap) {
+/// `ours` is the lockout_threshold of the source.
+pub async fn look(findings: &mut Findings, ldap: &Ldap, ours: u32) {
     let Some(pool) = &ldap.service else { return };
     let mut reader = Reader::Service(pool);
     // The first search opens the connection, which is not the filter's fault.
@@ -29,7 +30,8 @@ pub async fn look(findings: &mut Findings, ldap: &Ldap) {
         groups(findings, ldap, pool).await;
         nesting(findings, ldap, &people).await;
     }
-    lockout(findings, ldap, &mut reader).await;
+    let theirs = lockout(ldap, &mut reader).await;
+    compare(findings, theirs, ours.into());
 }
 
 /// The search of a sign-in, for somebody whom nobody knows. Whether the base exists.
@@ -175,15 +177,15 @@ async fn nesting(findings: &mut Findings, ldap: &Ldap, people: &[Entry]) {
 }
 
 /// After how many wrong passwords the directory locks an account, where that can be read.
-async fn lockout(findings: &mut Findings, ldap: &Ldap, reader: &mut Reader<'_>) {
+async fn lockout(ldap: &Ldap, reader: &mut Reader<'_>) -> Option<u64> {
     let root = match ldap.dialer.dial().await {
         Ok(connection) => read_root(connection).await.ok().map(|(_, root)| root),
         Err(_) => None,
     };
-    let limit = match root.as_ref().and_then(Root::domain) {
+    match root.as_ref().and_then(Root::domain) {
         Some(domain) => {
             let found = timed(reader, &search(domain, ldap3::Scope::Base, "(objectClass=*)", &["lockoutThreshold"])).await.0;
-            found.ok().and_then(|found| found.first().and_then(|entry| entry.text("lockoutThreshold").map(str::to_owned)))
+            found.ok()?.first()?.text("lockoutThreshold")?.parse().ok()
         }
         None => {
             let mut limits = Vec::new();
@@ -193,12 +195,47 @@ async fn lockout(findings: &mut Findings, ldap: &Ldap, reader: &mut Reader<'_>) 
                 let locks = found.iter().filter(|entry| entry.text("pwdLockout").is_some_and(|value| value.eq_ignore_ascii_case("TRUE")));
                 limits.extend(locks.filter_map(|entry| entry.text("pwdMaxFailure")?.parse::<u64>().ok()));
             }
-            limits.into_iter().filter(|limit| *limit > 0).min().map(|limit| limit.to_string())
+            limits.into_iter().filter(|limit| *limit > 0).min()
         }
-    };
-    match limit.as_deref() {
-        None => findings.pass("lockout", "the directory does not show after how many wrong passwords it locks an account"),
-        Some("0") => findings.pass("lockout", "the directory locks nobody for wrong passwords"),
-        Some(limit) => findings.pass("lockout", format!("the directory locks an account after {limit} wrong passwords")),
+    }
+}
+
+/// The shield lets one try less through than the number that it is told, 0 being none: it must not be told more than is true.
+fn compare(findings: &mut Findings, theirs: Option<u64>, ours: u64) {
+    match theirs {
+        None => findings.pass(
+            "lockout",
+            format!("the directory does not show after how many wrong passwords it locks an account; lockout_threshold = {ours}"),
+        ),
+        Some(0) => findings.pass("lockout", "the directory locks nobody for wrong passwords"),
+        Some(theirs) if ours == 0 || ours > theirs => findings.warn(
+            "lockout",
+            format!("the directory locks an account after {theirs} wrong passwords, and lockout_threshold = {ours}: strangers could have it lock people"),
+            format!("write lockout_threshold = {theirs}, or have the directory be more patient"),
+        ),
+        Some(theirs) => findings.pass(
+            "lockout",
+            format!("the directory locks an account after {theirs} wrong passwords, and lockout_threshold = {ours} stays below"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::finding::Outcome;
+
+    #[test]
+    fn a_threshold_above_the_directorys_own_is_a_warning() {
+        let outcome = |theirs, ours| {
+            let mut findings = Findings::about("x");
+            compare(&mut findings, theirs, ours);
+            findings.done().remove(0).outcome
+        };
+        for (theirs, ours) in [(None, 5), (Some(0), 5), (Some(5), 5), (Some(10), 5)] {
+            assert_eq!(outcome(theirs, ours), Outcome::Pass, "{theirs:?} {ours}");
+        }
+        assert_eq!(outcome(Some(3), 5), Outcome::Warn);
+        assert_eq!(outcome(Some(3), 0), Outcome::Warn, "no shield at all");
     }
 }

@@ -111,6 +111,11 @@ fn bases_filters_templates_and_limits_make_sense() {
         assert_eq!(problems(direct), ["bind_template"], "{template:?}");
     }
     assert_eq!(problems(|config| config.max_depth = 0), ["max_depth"]);
+    for threshold in [1, 2, 10_001] {
+        assert_eq!(problems(|config| config.lockout_threshold = threshold), ["lockout_threshold"]);
+    }
+    assert_eq!(problems(|config| config.lockout_threshold = 0), Vec::<String>::new());
+    assert_eq!(problems(|config| config.lockout_window = std::time::Duration::from_secs(59)), ["lockout_window"]);
     assert_eq!(problems(|config| config.pool.size = 0), ["pool.size"]);
     assert_eq!(problems(|config| config.page_size = 0), ["page_size"]);
 }

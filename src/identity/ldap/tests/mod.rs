@@ -9,16 +9,18 @@ mod people;
 
 use std::io::Write;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::*;
 use crate::config::{LdapBind, LdapTls};
+use crate::identity::shield::{Shield, Try};
+use crate::storage::Storage;
 
 const BASE: &str = "dc=lab,dc=test";
 
@@ -114,8 +116,26 @@ impl Source {
     }
 }
 
+/// One for all tests; each sign-in counts for itself.
+fn database() -> Storage {
+    static DATABASE: OnceLock<(Storage, TempDir)> = OnceLock::new();
+    let open = || {
+        let folder = tempfile::tempdir().unwrap();
+        let url = Secret::new(format!("sqlite:{}", folder.path().join("test.db").display()));
+        let storage = Storage::open(&crate::config::Database { url, ..Default::default() }).unwrap();
+        storage.migrate().unwrap();
+        (storage, folder)
+    };
+    DATABASE.get_or_init(open).0.clone()
+}
+
 async fn sign_in(ldap: &Ldap, login: &str, password: &str) -> Authentication {
-    ldap.authenticate(login, &Secret::new(password)).await
+    let shield = Shield::fresh(database(), Clock::System);
+    let attempt = Try { login, password: &Secret::new(password), network: "192.0.2.1", shield: &shield };
+    match ldap.authenticate(&attempt).await {
+        Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => ldap.pretend(&attempt).await,
+        answer => answer,
+    }
 }
 
 #[track_caller]

@@ -1,0 +1,2 @@
+DROP TABLE shield_marks;
+DROP TABLE shield_tries;
