@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod client;
 mod client_settings;
+mod doctor;
 mod explain;
 mod explain_diff;
 mod greeting;
@@ -54,6 +55,8 @@ enum Command {
     User(user::UserCommand),
     /// Why a person has a role: every rule with its path, near misses, denies
     Explain(explain::Explain),
+    /// What is wrong, and what to do: configuration, database, keys, clients, and each source
+    Doctor(doctor::Doctor),
     /// Signing and sealing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -94,7 +97,12 @@ pub enum CliError {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
-    let done = config::load(config.as_deref()).map_err(CliError::from).and_then(|config| run(command, config));
+    let loaded = config::load(config.as_deref());
+    let done = match command {
+        // It tells what is wrong with the file as it tells everything else.
+        Command::Doctor(wanted) => doctor::run(&wanted, loaded, &Clock::System),
+        command => loaded.map_err(CliError::from).and_then(|config| run(command, config)),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -112,6 +120,7 @@ fn run(command: Command, config: Config) -> Result<(), CliError> {
         Command::Client(command) => client::run(command, &config, &open(&config)?, &clock),
         Command::User(command) => Ok(user::run(command, &config, &open(&config)?, &clock)?),
         Command::Explain(explain) => explain::run(explain, config, &clock),
+        Command::Doctor(wanted) => doctor::run(&wanted, Ok(config), &clock),
         Command::Keys(command) => keys::run(command, &config, &open(&config)?, &clock),
         Command::Revoke(revoke) => revoke::run(revoke, &config, &open(&config)?, &clock),
         Command::Audit(wanted) => audit::run(wanted, &open(&config)?, &clock),

@@ -3,7 +3,9 @@
 //! A source answers one of three things, never two at once: yes with an [`Identity`], no with a [`Refusal`], or that it could not
 //! be asked. The raw groups it answers are complete, or the answer is an error.
 
+pub mod certificates;
 pub mod checks;
+pub mod finding;
 pub mod ldap;
 pub mod local;
 pub mod oidc;

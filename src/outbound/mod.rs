@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use url::{Host, Url};
 
 use crate::oauth2::Secret;
@@ -59,6 +59,12 @@ impl Address {
     /// Scheme, host and port, as in `https://login.example.com`.
     pub fn origin(&self) -> String {
         self.0.origin().ascii_serialization()
+    }
+
+    /// The host without brackets, and the port.
+    pub fn place(&self) -> (String, u16) {
+        let host = self.0.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        (host.to_owned(), self.0.port_or_known_default().unwrap_or(443))
     }
 
     pub fn has_query(&self) -> bool {
@@ -105,6 +111,8 @@ pub struct Fetched {
     /// `Retry-After` in seconds; one that names a date is taken as absent.
     pub retry_after: Option<Duration>,
     pub headers: HeaderMap,
+    /// `Date`, in seconds: the server's clock (RFC 9110 section 6.6.1).
+    pub date: Option<i64>,
 }
 
 /// No answer came, or one that is too large.
@@ -172,7 +180,7 @@ async fn fetch(request: reqwest::RequestBuilder, address: String, limit: usize) 
     let sent = request.header(ACCEPT, "application/json").send().await;
     let mut response = sent.map_err(|error| failed(causes(&error.without_url())))?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let (max_age, retry_after) = (max_age(&headers), retry_after(&headers));
+    let (max_age, retry_after, date) = (max_age(&headers), retry_after(&headers), date(&headers));
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(|error| failed(causes(&error.without_url())))? {
         if body.len() + piece.len() > limit {
@@ -180,7 +188,7 @@ async fn fetch(request: reqwest::RequestBuilder, address: String, limit: usize) 
         }
         body.extend_from_slice(&piece);
     }
-    Ok(Fetched { status, body: body.into(), max_age, retry_after, headers })
+    Ok(Fetched { status, body: body.into(), max_age, retry_after, date, headers })
 }
 
 fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
@@ -230,6 +238,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
+fn date(headers: &HeaderMap) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    date.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs() as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -277,10 +290,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_comes_with_its_caching_rules() {
-        let answer = b"HTTP/1.1 429 Slow\r\ncache-control: public, Max-Age=90\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\n{}";
+        let answer = b"HTTP/1.1 429 Slow\r\ncache-control: public, Max-Age=90\r\nretry-after: 7\r\n\
+                       date: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 2\r\n\r\n{}";
         let fetched = Client::new(None).unwrap().get(&server(answer.to_vec()).await).await.unwrap();
         assert_eq!((fetched.status, &fetched.body[..]), (429, &b"{}"[..]));
         assert_eq!((fetched.max_age, fetched.retry_after), (Some(Duration::from_secs(90)), Some(Duration::from_secs(7))));
+        assert_eq!(fetched.date, Some(784_111_777));
     }
 
     #[tokio::test]

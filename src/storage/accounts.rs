@@ -123,6 +123,17 @@ pub fn password(c: &mut Connection, id: &str) -> Result<Option<PasswordRow>, Sto
     Ok(account_passwords::table.find(id).first(c).optional()?)
 }
 
+/// The user names of those whose password is still the one that was generated, and is in use.
+pub fn with_generated_passwords(c: &mut Connection) -> Result<Vec<String>, StorageError> {
+    let joined = account_passwords::table.inner_join(accounts::table).filter(account_passwords::never_changed.eq(true));
+    Ok(joined.filter(accounts::disabled.eq(false)).select(accounts::username).order(accounts::username).load(c)?)
+}
+
+/// How many people have a password of ours.
+pub fn count_passwords(c: &mut Connection) -> Result<i64, StorageError> {
+    Ok(account_passwords::table.count().get_result(c)?)
+}
+
 /// Sets or replaces the password.
 pub fn put_password(tx: &mut Connection, row: &PasswordRow) -> Result<(), StorageError> {
     execute_on_either!(

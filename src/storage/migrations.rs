@@ -43,6 +43,16 @@ pub(super) fn pending(connection: &mut Connection) -> Result<Vec<String>, Storag
     Ok(missing?.iter().map(|migration| migration.name().to_string()).collect())
 }
 
+/// The versions that are applied and unknown here. To ask diesel is to make its table: that is rolled back.
+pub(super) fn unknown(connection: &mut Connection) -> Result<Vec<String>, StorageError> {
+    begin_locked(connection)?;
+    let applied = connection.applied_migrations().map_err(failed);
+    transaction::abandon(connection);
+    let known: Vec<Box<dyn Migration<MultiBackend>>> = MIGRATIONS.migrations().map_err(failed)?;
+    let known: Vec<String> = known.iter().map(|migration| migration.name().version().to_string()).collect();
+    Ok(applied?.iter().map(ToString::to_string).filter(|version| !known.contains(version)).collect())
+}
+
 /// Two nodes that start together migrate one after the other: SQLite has one writer anyway, PostgreSQL has advisory locks.
 fn begin_locked(connection: &mut Connection) -> Result<(), StorageError> {
     if let Connection::Postgres(c) = connection {

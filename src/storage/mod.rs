@@ -12,6 +12,7 @@ pub mod audit;
 mod backup;
 pub mod causes;
 pub mod clients;
+pub mod condition;
 mod connection;
 mod either;
 mod error;
@@ -119,6 +120,11 @@ impl Storage {
     /// The names of the migrations that [`Storage::migrate`] would run; changes nothing.
     pub fn pending_migrations(&self) -> Result<Vec<String>, StorageError> {
         migrations::pending(&mut self.own_writer()?)
+    }
+
+    /// Migrations that a newer program has applied and this one does not know, but can work with; changes nothing.
+    pub fn unknown_migrations(&self) -> Result<Vec<String>, StorageError> {
+        migrations::unknown(&mut self.own_writer()?)
     }
 
     /// Runs `work` in one snapshot of the database.

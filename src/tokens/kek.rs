@@ -169,6 +169,27 @@ pub fn is_yet_to_be_made(config: &Config) -> bool {
     !configured && made_file(config).is_some_and(|file| matches!(file.try_exists(), Ok(false)))
 }
 
+/// Where the key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Environment,
+    /// A file that the configuration names.
+    File(PathBuf),
+    /// The file that the first start made, in the folder of the database.
+    BesideDatabase(PathBuf),
+    /// No key is configured, and PostgreSQL has no place for one.
+    Nowhere,
+}
+
+/// Where [`Kek::load`] looks.
+pub fn origin(config: &Config) -> Origin {
+    match (&config.keys.encryption_key, &config.keys.encryption_key_file) {
+        (Some(_), _) => Origin::Environment,
+        (None, Some(file)) => Origin::File(file.clone()),
+        (None, None) => made_file(config).map_or(Origin::Nowhere, Origin::BesideDatabase),
+    }
+}
+
 /// The file beside a SQLite database that holds the key where none is configured.
 fn made_file(config: &Config) -> Option<PathBuf> {
     let database = config.database.sqlite_path()?;

@@ -147,7 +147,13 @@ async fn the_disk_of_sqlite_is_full() {
     let (server, client) = house(Setup::new(Database::sqlite()).config(&format!("[database]\nurl = \"sqlite:{}\"", file.display()))).await;
     let told = under_load(&server, &client, async || {
         disk.fill();
-        eventually(Duration::from_secs(60), "a write fails", async || server.sign_in(&client, "anna", PASSWORD).await.status == 503).await;
+        // Long enough for everybody to notice.
+        let mut failed = 0;
+        eventually(Duration::from_secs(60), "writes fail", async || {
+            failed += usize::from(server.sign_in(&client, "anna", PASSWORD).await.status == 503);
+            failed == 20
+        })
+        .await;
         disk.relieve();
         eventually(Duration::from_secs(30), "people sign in again", async || server.sign_in(&client, "anna", PASSWORD).await.status == 200)
             .await;

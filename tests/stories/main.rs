@@ -32,6 +32,8 @@ mod directory_fails_over;
 mod directory_hangs;
 mod directory_is_down;
 mod directory_refuses;
+mod doctor_looks_at_the_house;
+mod doctor_says_what_is_wrong;
 mod first_start_greets;
 mod floods_are_held;
 mod groups_become_roles;

@@ -250,6 +250,29 @@ impl Connection {
         Ok((Connection { handle, way }, answer))
     }
 
+    /// As whom the connection speaks (RFC 4532); none where the server does not tell.
+    pub async fn who_am_i(self) -> Result<(Connection, Option<String>), Failure> {
+        let Connection { mut handle, mut way } = self;
+        let work = async move { handle.extended(ldap3::exop::WhoAmI).await.map(|answer| (handle, answer)) };
+        let (handle, ldap3::result::ExopResult(answer, result)) = way.ask("whoami", work).await?;
+        way.judge(result.rc);
+        let name = answer.val.and_then(|bytes| String::from_utf8(bytes).ok()).map(|name| printable(&name));
+        Ok((Connection { handle, way }, name.filter(|_| result.rc == 0)))
+    }
+
+    /// Reads one page of at most `at_most` entries, whatever there is beyond it; [`End::Cut`] says that there is more.
+    pub async fn sample(self, search: &Search) -> Result<Found, Failure> {
+        let Connection { handle, mut way } = self;
+        let one_page = Search { page_size: Some(i32::try_from(search.at_most).unwrap_or(i32::MAX)), ..search.clone() };
+        let page = way.ask("search", read_page(handle, one_page, Vec::new(), search.at_most)).await?;
+        way.judge(page.result.rc);
+        let end = match end_of(&page.result)? {
+            End::Complete if !next_cookie(&page.result)?.is_empty() => End::Cut,
+            end => end,
+        };
+        Ok(Found { entries: page.entries, end })
+    }
+
     /// Reads all pages.
     pub async fn search(self, search: &Search) -> Result<(Connection, Found), Failure> {
         let Connection { mut handle, mut way } = self;

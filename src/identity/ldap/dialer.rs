@@ -171,6 +171,11 @@ impl Dialer {
         }
     }
 
+    /// The servers, in order: for `doctor`.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.servers.iter().map(|server| &server.endpoint)
+    }
+
     /// How many servers there are.
     pub fn servers(&self) -> usize {
         self.servers.len()
@@ -247,7 +252,7 @@ async fn open(endpoint: Endpoint, tls: Option<Arc<ClientConfig>>, connect_timeou
 }
 
 /// Asks for TLS. Nothing is read past the answer, so what somebody slips in before the handshake breaks it.
-async fn start_tls(stream: &mut TcpStream) -> Result<(), Failure> {
+pub(super) async fn start_tls(stream: &mut TcpStream) -> Result<(), Failure> {
     stream.write_all(STARTTLS).await.map_err(io_failure)?;
     let answer = gate::read_message(stream).await.map_err(io_failure)?;
     let parts = parse_tag(&answer).ok().and_then(|(_, message)| message.expect_constructed()).unwrap_or_default();

@@ -20,6 +20,7 @@ mod pool;
 mod ppolicy;
 mod preset;
 mod principal;
+pub mod probe;
 mod sign_in;
 mod stamp;
 mod state;

@@ -71,6 +71,12 @@ impl Pool {
         self.search_anew(search, None).await
     }
 
+    /// A part of what a search would find, on a connection that is not kept: for `doctor`.
+    pub async fn sample(&self, search: &Search) -> Result<Found, Failure> {
+        let (connection, _) = self.account.connect(&self.dialer).await?;
+        connection.sample(search).await
+    }
+
     /// Searches on new connections, at one server after the other: reading twice harms nobody. `before` is why that is needed.
     async fn search_anew(&self, search: &Search, before: Option<Failure>) -> Result<Found, Failure> {
         let mut last = before;

@@ -63,8 +63,7 @@ fn stamps(config: &LdapSource) -> [Option<Stamp>; 3] {
 /// Reads the files that `config` names. Every mistake is reported with its key.
 fn client_config(config: &LdapSource) -> Result<Arc<ClientConfig>, Vec<Problem>> {
     let mut problems = Vec::new();
-    let roots =
-        config.ca_file.as_deref().map_or_else(system_roots, roots_of).map_err(|reason| problems.push(Problem::new("ca_file", reason)));
+    let roots = roots(config).map_err(|reason| problems.push(Problem::new("ca_file", reason)));
     let identity = match (&config.client_certificate, &config.client_key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => {
@@ -97,6 +96,11 @@ fn client_config(config: &LdapSource) -> Result<Arc<ClientConfig>, Vec<Problem>>
         }
     };
     Ok(Arc::new(config))
+}
+
+/// Whom the source trusts.
+pub fn roots(config: &LdapSource) -> Result<RootCertStore, String> {
+    config.ca_file.as_deref().map_or_else(system_roots, roots_of)
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

@@ -40,6 +40,16 @@ impl KeySet {
         Ok(KeySet(keys.iter().filter_map(Key::parse).collect()))
     }
 
+    /// How many keys can be used at all.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many keys `algorithm` can be verified with.
+    pub fn fitting(&self, algorithm: Algorithm) -> usize {
+        self.0.iter().filter(|key| key.fits(algorithm)).count()
+    }
+
     pub fn contains(&self, kid: &str) -> bool {
         self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
     }

@@ -16,6 +16,7 @@ mod groups;
 pub mod json;
 pub mod keys;
 mod management;
+pub mod probe;
 mod provider;
 mod recheck;
 mod revocation;
