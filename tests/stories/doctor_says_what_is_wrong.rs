@@ -190,7 +190,7 @@ async fn a_preset_that_cannot_work_here_is_named() {
     );
     let found = doctor(&Setup::new(Database::sqlite()).file("lab.password", Ldap::SERVICE_PASSWORD).config(&more), &["lab"]).await;
     found.says("warn", "lab ldaps://", "preset", "active-directory is not made for OpenLDAP");
-    found.says("fail", "lab", "nesting", "does not say that it is an Active Directory");
+    found.says("fail", "lab", "nesting", "does not show that it searches in chains");
     let section = ldap.section("lab", "lab.password", "").replace("\"openldap\"", "\"389ds\"");
     let found = doctor(&Setup::new(Database::sqlite()).file("lab.password", Ldap::SERVICE_PASSWORD).config(&section), &["lab"]).await;
     found.says("warn", "lab ldaps://", "preset", "389ds is not made for OpenLDAP");

@@ -41,7 +41,7 @@ impl KeySet {
     }
 
     /// How many keys can be used at all.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 

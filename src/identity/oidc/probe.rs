@@ -209,7 +209,7 @@ async fn keys(findings: &mut Findings, settings: &Settings, client: &Client, add
             let shown: Vec<String> = fit.iter().map(|(name, count)| format!("{count} for {name}")).collect();
             let kept = fetched.max_age.map_or_else(String::new, |age| format!(", to be kept for {}", humantime::format_duration(age)));
             match fit.iter().any(|(_, count)| *count > 0) {
-                true => findings.pass("keys", format!("{} usable keys: {}{kept}", set.len(), shown.join(", "))),
+                true => findings.pass("keys", format!("{} usable keys: {}{kept}", set.count(), shown.join(", "))),
                 false => findings.fail(
                     "keys",
                     format!("no key of the provider is for an algorithm that we accept ({})", shown.join(", ")),
