@@ -153,6 +153,9 @@ load() {
   printf '%s\n' "$requests" >> "$work/$1.requests"
 }
 
+# The most resident memory that a process ever had, in MB.
+peak() { awk '/^VmHWM:/ { printf "%.1f", $2 * 1024 / 1e6 }' "/proc/$1/status"; }
+
 # Resident memory of a process in MB.
 resident() { awk '/^VmRSS:/ { printf "%.1f", $2 * 1024 / 1e6 }' "/proc/$1/status"; }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes docker/secrets/ for compose.yaml, once: random passwords and the key-encryption key. What is there stays.
 # The folder is closed to others; the files in it are readable, since the programs in the containers run as users of their own.
+# (`countersign doctor` warns of that for the key-encryption key.)
 set -euo pipefail
 folder=$(cd "$(dirname "$0")" && pwd)/secrets
 mkdir -p -m 0700 "$folder"
