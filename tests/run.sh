@@ -11,9 +11,9 @@ root=$PWD
 cache=${XDG_CACHE_HOME:-$HOME/.cache}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/countersign-target}
 # npm packages of the peers, outside of the clone so that the next clone finds them.
+export COUNTERSIGN_PEER_CACHE=${COUNTERSIGN_PEER_CACHE:-$cache/countersign-peers}
 # Stories wait more than they work.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))}
-export COUNTERSIGN_PEER_CACHE=${COUNTERSIGN_PEER_CACHE:-$cache/countersign-peers}
 
 say() { printf 'run.sh: %s\n' "$*"; }
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
