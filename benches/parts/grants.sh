@@ -2,8 +2,9 @@
 
 read -r empty_port full_port <<< "$(free_ports 2)"
 grant=grant_type=client_credentials
+configure empty "$empty_port"
+configure full "$full_port"
 for name in empty full; do
-  configure "$name" "$(port_of "$name")"
   start_countersign "$name" "$(port_of "$name")" > /dev/null
   eval "$name=\$(add_client $name bench)"
 done

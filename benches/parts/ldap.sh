@@ -37,3 +37,4 @@ row "LDAP password grant, a second" "$(median ldap.grant.rate)" -
 row "LDAP password grant / bare ldap3, a connection for each bind as here" "$(ratio ldap.grant ldap.fresh)" ">= 0.50"
 row "LDAP password grant / bare ldap3 that binds on kept connections" "$(ratio ldap.grant ldap.kept)" -
 bash "$root/tests/peers/openldap.sh" stop "$work/openldap"
+rm -rf "$work/openldap"

@@ -47,3 +47,4 @@ for what in issue introspect; do
 done
 stop_all
 bash "$root/tests/peers/postgres.sh" stop "$work/postgres"
+rm -rf "$work/postgres"
