@@ -211,19 +211,22 @@ async fn a_known_host_gets_a_secret_in_no_weaker_way() {
     let (ldap, thief, mut server) = after_use().await;
     let urls = format!("urls = [{:?}]", ldap.tls_url());
     let plain = format!("urls = [\"ldap://127.0.0.1:{}\"]\ntls = \"none\"\ninsecure_plaintext = true", thief.port());
+    let line = |file: &str| format!("ca_file = {file:?}\n");
+    let (own, none) = (ldap.authority(), "max_depth = 9\n");
+    server.edit_config(&line(&own), none);
     server.edit_config(&urls, &plain);
     refused(&server, &["source[0].urls: the secret in ", "would be sent in plain text", "--confirm-hosts lab"]).await;
     let here = format!("urls = [\"ldaps://127.0.0.1:{}\"]", thief.port());
     server.edit_config(&plain, &here);
+    server.edit_config(none, &line(&own));
     server.cli(&["check"]).await.ok();
 
     // The same authority in another file is the same; others, more, the system's, and another name are not.
-    let (own, stranger) = (ldap.authority(), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/stranger-ca.crt"));
+    let stranger = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/stranger-ca.crt");
     let both = server.directory().join("both.pem");
     fs::write(&both, fs::read_to_string(&own).unwrap() + &fs::read_to_string(stranger).unwrap()).unwrap();
     let copy = server.directory().join("copy.pem");
     fs::copy(&own, &copy).unwrap();
-    let line = |file: &str| format!("ca_file = {file:?}\n");
     server.edit_config(&line(&own), &line("copy.pem"));
     server.cli(&["check"]).await.ok();
     let mut before = line("copy.pem");
@@ -231,7 +234,7 @@ async fn a_known_host_gets_a_secret_in_no_weaker_way() {
     for (after, whom) in [
         (line(stranger), "vouched for by the authority "),
         (line("both.pem"), "vouched for by the authority "),
-        (String::from("max_depth = 9\n"), "vouched for by the system's authorities"),
+        (none.to_owned(), "vouched for by the system's authorities"),
         (named, "vouched for by a certificate for elsewhere.test"),
     ] {
         server.edit_config(&before, &after);
@@ -241,15 +244,17 @@ async fn a_known_host_gets_a_secret_in_no_weaker_way() {
     assert_eq!(thief.connections(), 0, "the secret was on its way");
 
     // What is confirmed is known from then on. Back to protection needs nobody's word, and then plain text is new again.
-    server.edit_config(&before, &line("both.pem"));
+    server.edit_config(&before, none);
     server.edit_config(&here, &plain);
     server.cli(&["check", "--confirm-hosts", "lab"]).await.ok();
     server.cli(&["check"]).await.ok();
     server.edit_config(&plain, &here);
+    server.edit_config(none, &line("both.pem"));
     server.restart().await;
     assert!(server.stop().await.success());
     server.cli(&["check"]).await.ok();
     server.edit_config(&here, &plain);
+    server.edit_config(&line("both.pem"), none);
     refused(&server, &["would be sent in plain text"]).await;
 }
 
