@@ -69,7 +69,7 @@ pub fn parse(file: Option<File>, variables: impl IntoIterator<Item = (OsString, 
     problems.extend(paths::resolve(&mut config, directory, &locations));
     // What a section's mistakes leave behind are defaults; do not judge those.
     let reported: Vec<_> = problems.iter().map(|p| area(&p.path).to_owned()).collect();
-    let judged = validate::validate(&config).into_iter().chain(paths::unreadable(&config));
+    let judged = validate::validate(&config).into_iter().chain(paths::unreadable(&config)).chain(paths::lent(&config));
     problems.extend(judged.filter(|p| !reported.iter().any(|area_of| area_of == area(&p.path))));
 
     if !problems.is_empty() {

@@ -1,6 +1,7 @@
 //! Paths and secrets files: relative to the file they stand in, readable, and read where the value itself is the secret.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::location::{Locations, Problem};
@@ -67,6 +68,42 @@ pub(super) fn unreadable(config: &Config) -> Vec<Problem> {
     };
     let files = files(&mut config).into_iter();
     files.filter_map(|(key, path)| Some(Problem::new(key, format!("cannot read {}: {}", path.display(), reason(path)?)))).collect()
+}
+
+/// Files that would be sent to another host as a password and are a secret of another purpose, by whatever path: whoever can change
+/// the configuration, but not read its secrets, would have them brought to themselves.
+pub(super) fn lent(config: &Config) -> Vec<Problem> {
+    let mut config = config.clone();
+    let beside = config.database.sqlite_path().map(|path| (Path::new(path).with_file_name("key-encryption-key"), PathBuf::from(path)));
+    let named: Vec<(String, PathBuf)> = files(&mut config).into_iter().map(|(key, path)| (key, path.clone())).collect();
+    let own =
+        beside.into_iter().flat_map(|(key, database)| [("the key-encryption key".to_owned(), key), ("the database".to_owned(), database)]);
+    let purpose = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let certificate = |key: &str| matches!(purpose(key).as_str(), "ca_file" | "tls_certificate" | "client_certificate");
+    let secrets: Vec<_> = named.iter().filter(|(key, _)| !certificate(key)).cloned().chain(own).collect();
+    let sent = named.iter().filter(|(key, _)| matches!(purpose(key).as_str(), "bind_password_file" | "api_token_file"));
+    sent.filter_map(|(key, path)| {
+        let shown = path.display();
+        if is_environment(path) {
+            let reason = format!("{shown} is the environment of a program, which nobody is to be sent; name a file with this secret alone");
+            return Some(Problem::new(key, reason));
+        }
+        let (other, _) = secrets.iter().find(|(other, file)| purpose(other) != purpose(key) && same(path, file))?;
+        let reason = format!("{shown} is {other} too, and would be sent to the servers of this source; name a file with this secret alone");
+        Some(Problem::new(key, reason))
+    })
+    .collect()
+}
+
+/// Whether both paths lead to the same file, over links of both kinds.
+fn same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+/// `/proc/self/environ` and the like, where the key-encryption key may stand.
+fn is_environment(path: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|path| path.starts_with("/proc") && path.ends_with("environ"))
 }
 
 /// Every file that the configuration names, with the path of its key.

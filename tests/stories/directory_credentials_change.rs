@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Client, Ldap, Proxy, Server, Setup, on_both_databases};
+use crate::harness::{Client, Database, Ldap, Oidc, Proxy, Server, Setup, on_both_databases};
 
 const PASSWORD: [&str; 2] = ["--grant", "password"];
 
@@ -115,12 +115,15 @@ on_both_databases! {
         server.cli(&["check"]).await.ok();
         server.edit_config(&format!("ldaps://127.0.0.1:{}", thief.port()), &new_url);
 
-        // A new secret is meant for the new host.
+        // A new secret makes no host known: it may have been put there while the server ran.
         let file = server.directory().join("lab.password");
         fs::write(&file, "a new one").unwrap();
-        server.cli(&["check"]).await.ok();
+        for command in ["check", "serve"] {
+            let said = server.cli(&[command]).await.failed(1);
+            assert!(said.contains("localhost would be sent the secret in "), "{said}");
+        }
         fs::write(&file, Ldap::SERVICE_PASSWORD).unwrap();
-        server.cli(&["check"]).await.failed(1);
+        assert_eq!(thief.connections(), 0);
 
         let said = server.cli(&["check", "--confirm-hosts", "nothing"]).await.failed(1);
         assert!(said.contains("there is no source nothing"), "{said}");
@@ -129,4 +132,146 @@ on_both_databases! {
         server.sign_in(&client, "alice", "pw-alice").await.ok();
         assert!(thief.connections() > 0);
     }
+}
+
+/// A server that has used the secret of the source `lab` over TLS, stopped; and whoever would like to have it.
+async fn after_use() -> (Ldap, Proxy, Server) {
+    let ldap = Ldap::shared();
+    let thief = Proxy::to(&ldap.tls_address());
+    let (mut server, client) = start(Setup::new(Database::sqlite()).ldap("lab", &ldap, "")).await;
+    server.sign_in(&client, "alice", "pw-alice").await.ok();
+    assert!(server.stop().await.success());
+    (ldap, thief, server)
+}
+
+/// What `check` and `serve` say alike.
+async fn refused(server: &Server, expected: &[&str]) {
+    for command in ["check", "serve"] {
+        let said = server.cli(&[command]).await.failed(1);
+        assert!(expected.iter().all(|part| said.contains(part)), "{expected:?} in {command}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_under_another_name_goes_nowhere_else() {
+    let (ldap, thief, mut server) = after_use().await;
+    let new_url = format!("ldaps://localhost:{}", thief.port());
+    let taken = ["source[0].urls: localhost would be sent the secret in ", "lab.password", "127.0.0.1", "--confirm-hosts other"];
+    server.edit_config("name = \"lab\"", "name = \"other\"");
+    server.cli(&["check"]).await.ok();
+    server.edit_config(&ldap.tls_url(), &new_url);
+    refused(&server, &taken).await;
+    // The same by another path, since the secret is the same; and another secret by the same path.
+    let file = server.directory().join("lab.password");
+    std::os::unix::fs::symlink(&file, server.directory().join("link")).unwrap();
+    fs::copy(&file, server.directory().join("copy")).unwrap();
+    for (before, after) in [("\"lab.password", "\"copy"), ("\"copy", "\"link"), ("\"link", "\"lab.password")] {
+        server.edit_config(before, after);
+        refused(&server, &taken[2..]).await;
+    }
+    fs::write(&file, "put there while the server ran").unwrap();
+    refused(&server, &taken).await;
+    fs::write(&file, Ldap::SERVICE_PASSWORD).unwrap();
+
+    // Beside the one that is known.
+    server.edit_config(&new_url, &ldap.tls_url());
+    server.edit_config("name = \"other\"", "name = \"lab\"");
+    let second = ldap.section("other", "lab.password", &format!("urls = [{new_url:?}]"));
+    server.edit_config("[[source]]", &format!("{second}\n[[source]]"));
+    refused(&server, &taken).await;
+    assert_eq!(thief.connections(), 0, "the new host was told something");
+    server.edit_config(&new_url, &ldap.tls_url());
+    server.cli(&["check"]).await.ok();
+    server.restart().await;
+}
+
+#[tokio::test]
+async fn a_secret_of_another_purpose_is_no_password() {
+    let ldap = Ldap::shared();
+    let setup = Setup::new(Database::sqlite()).ldap("lab", &ldap, "");
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    let mut server = setup.file("sealing", key).config("[keys]\nencryption_key_file = \"sealing\"\n").start().await;
+    assert!(server.stop().await.success());
+    let key = server.directory().join("sealing");
+    std::os::unix::fs::symlink(&key, server.directory().join("link")).unwrap();
+    fs::hard_link(&key, server.directory().join("hard")).unwrap();
+    let mut before = "\"lab.password\"".to_owned();
+    for path in ["sealing", "./sealing", "link", "hard", "/proc/self/environ"] {
+        let after = format!("{path:?}");
+        server.edit_config(&format!("bind_password_file = {before}"), &format!("bind_password_file = {after}"));
+        let why = if path.starts_with('/') { "is the environment of a program" } else { "is keys.encryption_key_file too" };
+        refused(&server, &["countersign.toml:", "source[0].bind_password_file: ", why]).await;
+        before = after;
+    }
+    server.cli(&["doctor"]).await.failed(1);
+}
+
+#[tokio::test]
+async fn a_known_host_gets_a_secret_in_no_weaker_way() {
+    let (ldap, thief, mut server) = after_use().await;
+    let urls = format!("urls = [{:?}]", ldap.tls_url());
+    let plain = format!("urls = [\"ldap://127.0.0.1:{}\"]\ntls = \"none\"\ninsecure_plaintext = true", thief.port());
+    let line = |file: &str| format!("ca_file = {file:?}\n");
+    let (own, none) = (ldap.authority(), "max_depth = 9\n");
+    server.edit_config(&line(&own), none);
+    server.edit_config(&urls, &plain);
+    refused(&server, &["source[0].urls: the secret in ", "would be sent in plain text", "--confirm-hosts lab"]).await;
+    let here = format!("urls = [\"ldaps://127.0.0.1:{}\"]", thief.port());
+    server.edit_config(&plain, &here);
+    server.edit_config(none, &line(&own));
+    server.cli(&["check"]).await.ok();
+
+    // The same authority in another file is the same; others, more, the system's, and another name are not.
+    let stranger = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/stranger-ca.crt");
+    let both = server.directory().join("both.pem");
+    fs::write(&both, fs::read_to_string(&own).unwrap() + &fs::read_to_string(stranger).unwrap()).unwrap();
+    let copy = server.directory().join("copy.pem");
+    fs::copy(&own, &copy).unwrap();
+    server.edit_config(&line(&own), &line("copy.pem"));
+    server.cli(&["check"]).await.ok();
+    let mut before = line("copy.pem");
+    let named = line("copy.pem") + "server_name = \"elsewhere.test\"\n";
+    for (after, whom) in [
+        (line(stranger), "vouched for by the authority "),
+        (line("both.pem"), "vouched for by the authority "),
+        (none.to_owned(), "vouched for by the system's authorities"),
+        (named, "vouched for by a certificate for elsewhere.test"),
+    ] {
+        server.edit_config(&before, &after);
+        refused(&server, &["source[0].urls: the secret in ", whom, "--confirm-hosts lab"]).await;
+        before = after;
+    }
+    assert_eq!(thief.connections(), 0, "the secret was on its way");
+
+    // What is confirmed is known from then on. Back to protection needs nobody's word, and then plain text is new again.
+    server.edit_config(&before, none);
+    server.edit_config(&here, &plain);
+    server.cli(&["check", "--confirm-hosts", "lab"]).await.ok();
+    server.cli(&["check"]).await.ok();
+    server.edit_config(&plain, &here);
+    server.edit_config(none, &line("both.pem"));
+    server.restart().await;
+    assert!(server.stop().await.success());
+    server.cli(&["check"]).await.ok();
+    server.edit_config(&here, &plain);
+    server.edit_config(&line("both.pem"), none);
+    refused(&server, &["would be sent in plain text"]).await;
+}
+
+#[tokio::test]
+async fn an_api_token_goes_to_no_host_that_never_had_it() {
+    let okta = Oidc::issuer().await;
+    let thief = Proxy::to(okta.url().split('/').nth(2).unwrap());
+    let source = format!("base_url = {:?}\napi_token_file = \"okta-token\"\n", okta.org_url());
+    let setup = Setup::new(Database::sqlite()).file("okta-token", "api-token\n").okta("okta", &okta, &source);
+    let mut server = setup.start().await;
+    assert!(server.stop().await.success());
+    let new_url = format!("http://localhost:{}", thief.port());
+    server.edit_config(&format!("base_url = {:?}", okta.org_url()), &format!("base_url = {new_url:?}"));
+    refused(&server, &["source[0].base_url: localhost would be sent the secret in ", "okta-token", "--confirm-hosts okta"]).await;
+    let said = server.cli(&["doctor"]).await.failed(1);
+    assert!(said.contains("localhost would be sent the secret in ") && !said.contains("api-token"), "{said}");
+    assert_eq!(thief.connections(), 0, "the new host was told something");
+    server.cli(&["check", "--confirm-hosts", "okta"]).await.ok();
+    server.cli(&["check"]).await.ok();
 }

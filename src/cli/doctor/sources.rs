@@ -16,7 +16,8 @@ use crate::tokens::kek::{self, Kek};
 pub fn withheld(config: &Config, storage: Option<&Storage>) -> BTreeSet<String> {
     let Some(storage) = storage.filter(|_| !kek::is_yet_to_be_made(config)) else { return BTreeSet::new() };
     let compared = Kek::load(config, false).map_err(Into::into).and_then(|kek| app::destinations::compare(config, storage, &kek));
-    let problems = compared.unwrap_or_default();
+    // What cannot be compared is not sent.
+    let Ok(problems) = compared else { return config.source_names().into_iter().collect() };
     let of = |path: &str| config.sources.get(path.strip_prefix("source[")?.split(']').next()?.parse::<usize>().ok()?);
     problems.iter().filter_map(|problem| of(&problem.path)).map(|source| source.name.clone()).collect()
 }
