@@ -48,6 +48,7 @@ mod local_accounts;
 mod mapping_changes_are_weighed;
 mod metrics_are_true;
 mod no_side_doors;
+mod nobody_is_told_who_exists;
 mod okta_groups_are_resolved;
 mod okta_is_asked_again;
 mod okta_login_in_croit_shape;

@@ -93,6 +93,8 @@ pub struct BindAnswer {
     pub policy: Option<Vec<u8>>,
     /// Whether the older control came that says that the password has expired or must be changed.
     pub expired: bool,
+    /// From the request to the answer.
+    pub took: Duration,
 }
 
 impl BindAnswer {
@@ -234,7 +236,7 @@ impl Connection {
     /// A simple bind with the password policy control. The caller has refused empty passwords: they succeed as anonymous.
     pub async fn bind(self, name: &str, password: &Secret) -> Result<(Connection, BindAnswer), Failure> {
         let Connection { mut handle, mut way } = self;
-        let (name, password) = (name.to_owned(), password.clone());
+        let (name, password, began) = (name.to_owned(), password.clone(), Clock::monotonic());
         let work = async move {
             let result = handle.with_controls(ppolicy::request()).simple_bind(&name, password.expose()).await;
             result.map(|result| (handle, result))
@@ -246,7 +248,7 @@ impl Connection {
         // An absent value is as malformed as any other.
         let policy = value(ppolicy::OID).map(|value| value.clone().unwrap_or_default());
         let expired = value(ppolicy::EXPIRED).is_some();
-        let answer = BindAnswer { code: result.rc, text: printable(&result.text), policy, expired };
+        let answer = BindAnswer { code: result.rc, text: printable(&result.text), policy, expired, took: Clock::since(began) };
         Ok((Connection { handle, way }, answer))
     }
 

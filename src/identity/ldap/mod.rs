@@ -2,7 +2,7 @@
 //!
 //! A sign-in, in order: refuse what no directory should see → search as the service account (or make the name from a template) →
 //! ask the shield whether there is a try left → bind as the person on a connection of its own → read the account's state and groups →
-//! answer. An unknown person costs a bind too.
+//! answer. An unknown person costs a bind too, and as much time ([`pace`]).
 //! A connection has one owner and is thrown away after anything but a whole answer. Whatever goes wrong on our side or the
 //! directory's is [`Authentication::Unavailable`], never a bad password and never a shorter list of groups.
 
@@ -15,6 +15,7 @@ mod entry;
 mod escape;
 mod gate;
 mod groups;
+mod pace;
 mod plan;
 mod pool;
 mod ppolicy;
@@ -40,6 +41,7 @@ use self::dialer::Dialer;
 use self::entry::Entry;
 use self::escape::{all_of, any_equals};
 use self::groups::Memory;
+use self::pace::Pace;
 use self::plan::{Bind, Plan};
 use self::pool::Pool;
 use super::shield::Limits;
@@ -61,6 +63,7 @@ pub struct Ldap {
     service: Option<Pool>,
     memory: Memory,
     lockout: Option<Limits>,
+    pace: Pace,
     login_deadline: Duration,
 }
 
@@ -114,7 +117,7 @@ impl Ldap {
         };
         let service = account.map(|account| Pool::new(dialer.clone(), account, config.pool.clone()));
         let memory = Memory::new(config.group_cache);
-        Ok(Ldap { name, clock, plan, dialer, service, memory, lockout, login_deadline: config.login_deadline })
+        Ok(Ldap { name, clock, plan, dialer, service, memory, lockout, pace: Pace::default(), login_deadline: config.login_deadline })
     }
 
     /// Whether [`Ldap::recheck`] and [`Ldap::lookup`] can ask: they need the service account. Without it no refresh token should be

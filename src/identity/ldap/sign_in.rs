@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, Failure, FailureKind};
 use super::entry::Entry;
+use super::pace::Whose;
 use super::verdict::{self, Verdict};
 use super::{Freshness, Halt, Ldap, Reader, refuse_unasked, state, with_subject};
 use crate::config::{LdapSource, Problem};
@@ -84,7 +85,7 @@ impl Ldap {
         if let Some(name) = self.plan.bind.fill(attempt.login) {
             let subject = shield::pretended_name(&name);
             let work = async {
-                match self.bind(&name, attempt.password).await {
+                match self.bind(&name, attempt.password, Whose::Unsure).await {
                     Bound::Yes(connection) => {
                         let reader = self.reader_of(connection);
                         (Proof::Right, self.answer(self.read_bound(reader, attempt.login).await))
@@ -113,7 +114,7 @@ impl Ldap {
         };
         let password_state: String = PASSWORD_STATE.iter().filter_map(|attribute| entry.text(attribute)).collect();
         let work = async {
-            match self.bind(&entry.dn, attempt.password).await {
+            match self.bind(&entry.dn, attempt.password, Whose::Person).await {
                 Bound::Yes(_) => (Proof::Right, self.answer(self.read_person(reader, &entry).await)),
                 bound => self.not_bound(bound, Some(&subject)),
             }
@@ -173,7 +174,7 @@ impl Ldap {
             // The name has random bits, so it never exists.
             let nobody = Secret::generate("nobody-");
             let name = format!("cn={},{}", nobody.expose(), self.plan.user_base);
-            match self.bind(&name, &nobody).await {
+            match self.bind(&name, &nobody, Whose::Nobody).await {
                 Bound::Yes(_) | Bound::No(_) => (Proof::Wrong, Authentication::Refused(Refusal::new(reason, detail))),
                 undecided => self.not_bound(undecided, None),
             }
@@ -182,11 +183,22 @@ impl Ldap {
     }
 
     /// Tries the password on a new connection that nothing else uses before or after, but the person's own searches.
-    async fn bind(&self, name: &str, password: &Secret) -> Bound {
+    async fn bind(&self, name: &str, password: &Secret, whose: Whose) -> Bound {
         match self.dialer.bind(name, password).await {
             Ok((connection, answer)) => match verdict::of(&answer) {
-                Verdict::Yes => Bound::Yes(connection),
-                Verdict::No(reason, codes) => Bound::No(Refusal::new(reason, codes)),
+                Verdict::Yes => {
+                    self.pace.right(answer.took);
+                    Bound::Yes(connection)
+                }
+                Verdict::No(reason, codes) => {
+                    drop(connection);
+                    match reason {
+                        RefusalReason::BadPassword => self.pace.wrong(whose, answer.took).await,
+                        // A locked account's password, too, need not have been hashed.
+                        _ => self.pace.hold(answer.took).await,
+                    }
+                    Bound::No(Refusal::new(reason, codes))
+                }
                 Verdict::Unknown(reason) => Bound::Undecided(Failure::new(reason)),
             },
             // Nobody could be reached, so nothing was sent.

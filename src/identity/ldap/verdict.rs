@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn read(code: u32, text: &str, policy: Option<&[u8]>, expired: bool) -> Result<(), Option<RefusalReason>> {
-        match of(&BindAnswer { code, text: text.to_owned(), policy: policy.map(<[u8]>::to_vec), expired }) {
+        match of(&BindAnswer { code, text: text.to_owned(), policy: policy.map(<[u8]>::to_vec), expired, took: Default::default() }) {
             Verdict::Yes => Ok(()),
             Verdict::No(reason, _) => Err(Some(reason)),
             Verdict::Unknown(_) => Err(None),
