@@ -45,6 +45,15 @@ impl Ldap {
 
     /// One of the story's own, which it may stop and hang.
     pub fn private() -> Ldap {
+        Ldap::private_with("never")
+    }
+
+    /// The same, but by TLS it talks to nobody without a certificate of its authority, such as [`Ldap::client_pair`].
+    pub fn private_with_client_certificates() -> Ldap {
+        Ldap::private_with("demand")
+    }
+
+    fn private_with(client_tls: &str) -> Ldap {
         let directory = TempDir::new().expect("a temporary directory can be made");
         let (plain, tls) = (free_port(), free_port());
         let mut script = Command::new("bash");
@@ -53,7 +62,8 @@ impl Ldap {
             .arg("start")
             .arg(directory.path())
             .args([plain.to_string(), tls.to_string()])
-            .env("PEOPLE", "0");
+            .env("PEOPLE", "0")
+            .env("CLIENT_TLS", client_tls);
         run(script, "");
         let authority = directory.path().join("ca/ca.crt");
         Ldap { plain, tls, authority, own: Some(directory) }
@@ -82,6 +92,11 @@ impl Ldap {
     /// The certificate of the authority that signed the server's.
     pub fn authority(&self) -> String {
         self.authority.to_string_lossy().into_owned()
+    }
+
+    /// A certificate and its key, as PEM, that it takes from a client; of a private one only.
+    pub fn client_pair(&self) -> [String; 2] {
+        ["ca/client.crt", "ca/client.key"].map(|file| std::fs::read_to_string(self.directory().join(file)).expect("openldap.sh made it"))
     }
 
     /// `[[source]]` over ldaps. `more` may set further keys; where it sets `urls`, those are taken instead.

@@ -4,7 +4,7 @@
 #   certs.sh DIR NAME[@ADDRESS]...     DIR/ca.crt and DIR/ca.key, then DIR/NAME.crt and DIR/NAME.key for each NAME
 #
 # A server certificate is valid for localhost, 127.0.0.1 or the ADDRESS, and NAME.lab.test, and for nothing else. An authority that is
-# already in DIR is kept, so that names can be added later. Needs openssl.
+# already in DIR is kept, so that names can be added later. With USAGE=clientAuth the pairs are a client's. Needs openssl.
 set -euo pipefail
 
 dir=${1:?usage: certs.sh DIR NAME[@ADDRESS]...}
@@ -28,7 +28,7 @@ for server in "$@"; do
   cat > "$name.ext" <<EXT
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
-extendedKeyUsage = serverAuth
+extendedKeyUsage = ${USAGE:-serverAuth}
 subjectAltName = DNS:localhost,DNS:$name.lab.test,IP:$address
 EXT
   openssl x509 -req -in "$name.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -sha256 \

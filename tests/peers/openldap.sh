@@ -7,7 +7,8 @@
 #   openldap.sh stop DIR                  stops it; the data stays
 #   openldap.sh again DIR                 starts it again with the data it had
 #
-# DIR/slapd.pid holds the process id. PEOPLE=200 sets how many plain people (u00000, u00001, …) are added.
+# DIR/slapd.pid holds the process id. PEOPLE=200 sets how many plain people (u00000, u00001, …) are added. With CLIENT_TLS=demand
+# whoever comes by TLS must show a certificate of the same authority, such as DIR/ca/client.crt with DIR/ca/client.key.
 # Debian packages: slapd, ldap-utils, openssl, python3.
 #
 # The suffix is dc=lab,dc=test. The service account is cn=svc,ou=services,dc=lab,dc=test with the password svcpw; tests change
@@ -22,6 +23,7 @@ build() {
   rm -rf "$dir/data" "$dir/slapd.pid"
   mkdir -p "$dir/data"
   [ -f "$dir/ca/slapd.crt" ] || "$here/certs.sh" "$dir/ca" slapd
+  [ -f "$dir/ca/client.crt" ] || USAGE=clientAuth "$here/certs.sh" "$dir/ca" client
   printf 'ldap://127.0.0.1:%s/ ldaps://127.0.0.1:%s/' "$1" "$2" > "$dir/listen"
   cat > "$dir/slapd.conf" <<CONF
 include /etc/ldap/schema/core.schema
@@ -42,6 +44,7 @@ sizelimit 500
 TLSCACertificateFile $dir/ca/ca.crt
 TLSCertificateFile $dir/ca/slapd.crt
 TLSCertificateKeyFile $dir/ca/slapd.key
+TLSVerifyClient ${CLIENT_TLS:-never}
 
 database mdb
 suffix "dc=lab,dc=test"

@@ -173,6 +173,11 @@ on_both_databases! {
         assert!(server.is_active(&client, &signed_in.access_token()).await, "who runs goes on");
         let said = server.cli(&["migrate"]).await.failed(1);
         assert!(said.contains("already exists"), "the database's own reason: {said}");
+        // Another node that starts meanwhile does not come up, and takes nothing from who runs.
+        let said = Setup::beside(&server).config(LIMITS).refused().await;
+        assert!(said.contains("already exists"), "the database's own reason: {said}");
+        assert!(server.is_active(&client, &signed_in.access_token()).await);
+        assert_eq!(server.get("/readyz").await.status, 200);
         server.sign_in(&client, "anna", PASSWORD).await.ok();
         let versions = server.rows("SELECT version FROM __diesel_schema_migrations ORDER BY version");
         assert!(!versions.contains(&last), "what failed does not count as done");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Client, Database, Ldap, Oidc, Proxy, Server, Setup, on_both_databases};
+use crate::harness::{Certificates, Client, Database, Ldap, Oidc, Proxy, Server, Setup, on_both_databases};
 
 const PASSWORD: [&str; 2] = ["--grant", "password"];
 
@@ -89,6 +89,33 @@ on_both_databases! {
         fs::write(&file, &right).unwrap();
         alice().await.ok();
         assert!(server.log().contains("files have changed and are wrong"), "{}", server.log());
+    }
+
+    async fn a_client_certificate_is_shown_and_read_again(database) {
+        let ldap = Ldap::private_with_client_certificates();
+        let [certificate, key] = ldap.client_pair();
+        let strangers = Certificates::new(&["stranger"]);
+        let stranger = [strangers.certificate("stranger"), strangers.key("stranger")].map(|path| fs::read_to_string(path).unwrap());
+        let pair = "breaker_open = \"1h\"\nclient_certificate = \"client.pem\"\nclient_key = \"client.key\"\n";
+        let setup = Setup::new(database).file("client.pem", &certificate).file("client.key", &key).ldap("lab", &ldap, pair);
+        let (server, client) = start(setup.ldap("without", &ldap, "breaker_open = \"1h\"\n")).await;
+        let at = async |source: &str| {
+            let named = [("grant_type", "password"), ("username", "alice"), ("password", "pw-alice"), ("source", source)];
+            server.token(&client, &named).await
+        };
+        at("lab").await.ok();
+        at("without").await.unavailable();
+
+        let write = |name: &str, text: &str| fs::write(server.directory().join(name), text).unwrap();
+        write("client.pem", &stranger[0]);
+        at("lab").await.ok();
+        // Its key has followed: now it counts, and the directory knows nobody by it.
+        write("client.key", &stranger[1]);
+        at("lab").await.unavailable();
+        at("lab").await.unavailable();
+        write("client.key", &key);
+        write("client.pem", &certificate);
+        at("lab").await.ok();
     }
 
     async fn a_secret_goes_to_no_host_that_never_had_it(database) {

@@ -136,6 +136,34 @@ on_both_databases! {
         Ldap::shared().delete(&person.dn);
     }
 
+    async fn a_bind_without_an_answer_lets_nobody_else_in(database) {
+        let (only, ldap) = (proxy(), Ldap::shared());
+        let readers = "[[mapping.rule]]\nid = \"readers\"\nmatch.dn = \"cn=app-team2-read,ou=groups,dc=lab,dc=test\"\nroles = [\"reader\"]\n";
+        let (server, client) = server_over(&[&only], &format!("breaker_open = \"100ms\"\nlockout_threshold = 0\n{readers}"), database).await;
+        let (first, second) = (ldap.add_person(&["app-users"]), ldap.add_person(&["app-team2-read"]));
+        for fate in [Fate::Cut, Fate::Silence] {
+            only.trap(Trap::Bind(first.dn.clone(), fate));
+            // The right password: what the directory says of it, if ever, comes when nobody waits for it any more.
+            server.sign_in(&client, &first.uid, &first.password).await.unavailable();
+            only.resume();
+            eventually(LIMIT, "the directory is used again", async || {
+                let answer = server.sign_in(&client, &second.uid, &format!("wrong after {fate:?}")).await;
+                if answer.status != 400 {
+                    answer.unavailable();
+                }
+                answer.status == 400
+            })
+            .await;
+            for (person, role) in [(&second, "reader"), (&first, "user"), (&second, "reader")] {
+                let meaning = server.introspect_person(&client, &person.uid, &person.password).await;
+                assert_eq!((meaning.text("username"), meaning.roles()), (person.uid.clone(), vec![role.to_owned()]), "{fate:?}");
+            }
+        }
+        for person in [first, second] {
+            ldap.delete(&person.dn);
+        }
+    }
+
     async fn wherever_it_fails_nobody_gets_fewer_roles(database) {
         let only = proxy();
         let (server, client) = server_over(&[&only], "breaker_open = \"100ms\"\n", database).await;

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::{Client, Database, Ldap, Samba, Server, Setup, eventually, on_both_databases};
@@ -16,6 +16,25 @@ const IMPATIENT: &str =
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Wrong passwords all the while, and nobody here who counts them.
+const GUESSED: &str = "lockout_threshold = 0\n[limits]\nlogin_failures = \"1000000/1m\"\naddress_failures = \"1000000/1m\"\n";
+
+/// What services do meanwhile: each a token and an introspection.
+#[derive(Default)]
+struct Others(AtomicUsize);
+
+impl Others {
+    /// How many come in a span that is always the same.
+    fn pace(&self) -> usize {
+        let before = self.0.load(Ordering::SeqCst);
+        a_moment(2_000);
+        self.0.load(Ordering::SeqCst) - before
+    }
+}
+
+/// The pace of the others before the directory broke, and while it was broken.
+type Paces = (usize, usize);
+
 /// Who signs in, and what they must then be.
 type Person = (&'static str, &'static str);
 
@@ -24,6 +43,7 @@ async fn once(server: &Server, client: &Client, (name, password): Person) -> boo
     let answer = server.sign_in(client, name, password).await;
     if answer.status != 200 {
         answer.unavailable();
+        a_while().await;
         return false;
     }
     let meaning = server.introspect(client, &answer.access_token()).await;
@@ -31,17 +51,31 @@ async fn once(server: &Server, client: &Client, (name, password): Person) -> boo
     true
 }
 
-/// People sign in all the while `break_it` breaks the directory and mends it; so do services, who must not notice.
-async fn through_an_outage(server: &Server, client: &Client, people: [Person; 2], break_it: impl Fn() + Send + 'static) {
+/// As somebody does who was told to come back.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// People sign in all the while `break_it` breaks the directory and mends it; so do services, who must not notice. Where `guessed`,
+/// somebody else tries the second person's name with one wrong password after the other, between all the right ones.
+async fn through_an_outage(
+    server: &Server,
+    client: &Client,
+    people: [Person; 2],
+    guessed: bool,
+    break_it: impl Fn(&Others) -> Paces + Send + 'static,
+) {
     for person in people {
         assert!(once(server, client, person).await);
     }
     let over = Arc::new(AtomicBool::new(false));
+    let counted = Arc::new(Others::default());
     let breaking = tokio::task::spawn_blocking({
-        let over = over.clone();
+        let (over, counted) = (over.clone(), counted.clone());
         move || {
-            break_it();
+            let paces = break_it(&counted);
             over.store(true, Ordering::SeqCst);
+            paces
         }
     });
     let sign_ins = async |person| {
@@ -49,28 +83,54 @@ async fn through_an_outage(server: &Server, client: &Client, people: [Person; 2]
             once(server, client, person).await;
         }
     };
+    let guesses = async {
+        let (mut tried, mut refused) = (0, 0);
+        while guessed && !over.load(Ordering::SeqCst) {
+            tried += 1;
+            let answer = server.sign_in(client, people[1].0, &format!("wrong-{tried}")).await;
+            if answer.status == 400 {
+                answer.refused(400, "invalid_grant");
+                refused += 1;
+            } else {
+                // Never 200: a connection on which somebody else's bind succeeded late says nothing about this one.
+                answer.unavailable();
+                a_while().await;
+            }
+        }
+        eprintln!("{refused} of {tried} wrong passwords were refused, the others could not be asked about");
+        assert_eq!(refused > 0, guessed, "no wrong password reached the directory");
+    };
     let others = async {
-        let mut done = 0;
-        while !over.load(Ordering::SeqCst) || done < 20 {
+        while !over.load(Ordering::SeqCst) || counted.0.load(Ordering::SeqCst) < 20 {
             let own = server.own_token(client).await;
             assert!(server.is_active(client, &own).await);
-            done += 1;
+            counted.0.fetch_add(1, Ordering::SeqCst);
         }
         assert_eq!(server.get("/readyz").await.status, 200, "a server without its directory still serves tokens");
     };
     let [first, second] = people;
-    tokio::join!(sign_ins(first), sign_ins(second), sign_ins(first), sign_ins(second), others);
-    breaking.await.unwrap();
+    tokio::join!(sign_ins(first), sign_ins(second), sign_ins(first), sign_ins(second), guesses, others);
+    let (before, during) = breaking.await.unwrap();
+    eprintln!("tokens and introspections of services in equal spans: {before} before, {during} while the directory was broken");
+    assert!(before > 0 && during * 10 >= before * 3, "others lost their speed: {before} before, {during} while it was broken");
     for person in people {
         eventually(LIMIT, "the directory is used again", async || once(server, client, person).await).await;
         assert!(once(server, client, person).await);
     }
-    let refused = server.rows("SELECT username, reason FROM audit_records WHERE event = 'sign_in_refused'");
-    assert_eq!(refused, Vec::<String>::new(), "an outage was taken for an answer");
+    let expected = if guessed { vec![format!("{}|bad_password", people[1].0)] } else { Vec::new() };
+    let refused = "SELECT DISTINCT username, reason FROM audit_records WHERE event = 'sign_in_refused'";
+    assert_eq!(server.rows_when(expected.len(), refused).await, expected, "an outage was taken for an answer");
 }
 
 const ALICE_AND_CAROL: [Person; 2] = [("alice", "pw-alice"), ("carol", "pw-carol")];
 const OK_AND_ANN: [Person; 2] = [("ok", "Passw0rd!ok"), ("ann", "Passw0rd!ann")];
+
+/// A directory of the story's own whose policy locks nobody out.
+fn without_lockout() -> Arc<Ldap> {
+    let ldap = Ldap::private();
+    ldap.modify("dn: cn=default,ou=policies,dc=lab,dc=test\nchangetype: modify\nreplace: pwdLockout\npwdLockout: FALSE\n");
+    Arc::new(ldap)
+}
 
 /// Long enough for sign-ins to be caught in every step.
 fn a_moment(milliseconds: u64) {
@@ -79,32 +139,39 @@ fn a_moment(milliseconds: u64) {
 
 on_both_databases! {
     async fn openldap_that_hangs_again_and_again(database) {
-        let ldap = Arc::new(Ldap::private());
-        let server = Setup::new(database).ldap("lab", &ldap, IMPATIENT).start().await;
+        let ldap = without_lockout();
+        let server = Setup::new(database).ldap("lab", &ldap, &format!("{IMPATIENT}{GUESSED}")).start().await;
         let client = server.client_add(&GRANTS).await;
         let hung = ldap.clone();
-        through_an_outage(&server, &client, ALICE_AND_CAROL, move || {
+        through_an_outage(&server, &client, ALICE_AND_CAROL, true, move |others| {
+            let before = others.pace();
             // Shorter than the timeout, so that late answers come; then longer.
-            for pause in [300, 500, 1_500, 2_500] {
-                a_moment(200);
+            for pause in [300, 500, 1_500] {
                 hung.hang();
                 a_moment(pause);
                 hung.resume();
+                a_moment(200);
             }
+            hung.hang();
+            let during = others.pace();
+            a_moment(500);
+            hung.resume();
+            (before, during)
         })
         .await;
     }
 
     async fn openldap_that_stops(database) {
-        let ldap = Arc::new(Ldap::private());
-        let server = Setup::new(database).ldap("lab", &ldap, IMPATIENT).start().await;
+        let ldap = without_lockout();
+        let server = Setup::new(database).ldap("lab", &ldap, &format!("{IMPATIENT}{GUESSED}")).start().await;
         let client = server.client_add(&GRANTS).await;
         let stopped = ldap.clone();
-        through_an_outage(&server, &client, ALICE_AND_CAROL, move || {
-            a_moment(200);
+        through_an_outage(&server, &client, ALICE_AND_CAROL, true, move |others| {
+            let before = others.pace();
             stopped.stop();
-            a_moment(500);
+            let during = others.pace();
             stopped.start_again();
+            (before, during)
         })
         .await;
     }
@@ -114,17 +181,21 @@ on_both_databases! {
         let server = Setup::new(database).active_directory("ad", &samba, IMPATIENT).start().await;
         let client = server.client_add(&GRANTS).await;
         let broken = samba.clone();
-        through_an_outage(&server, &client, OK_AND_ANN, move || {
-            for pause in [500, 2_500] {
-                a_moment(300);
-                broken.hang();
-                a_moment(pause);
-                broken.resume();
-            }
+        through_an_outage(&server, &client, OK_AND_ANN, false, move |others| {
+            let before = others.pace();
+            broken.hang();
+            a_moment(500);
+            broken.resume();
+            a_moment(300);
+            broken.hang();
+            let during = others.pace();
+            a_moment(500);
+            broken.resume();
             a_moment(300);
             broken.stop();
             a_moment(300);
             broken.start_again();
+            (before, during)
         })
         .await;
     }

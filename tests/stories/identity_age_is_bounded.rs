@@ -153,6 +153,23 @@ on_both_databases! {
         assert_eq!(house.server.rows("SELECT DISTINCT dead FROM refresh_families").len(), 1, "every family has ended");
     }
 
+    async fn whom_the_mapping_denies_is_inactive_within_it(database) {
+        let ldap = Ldap::shared();
+        let banned = ldap.add_group(&[Ldap::SERVICE_DN]);
+        let deny = format!("[[mapping.deny]]\nid = \"banned\"\nmatch.dn = {:?}\neffect = \"login\"\n", Ldap::group_dn(&banned));
+        let house = House::new(Setup::new(database).ldap("corp", &ldap, "").config(&deny), "1s").await;
+        let person = ldap.add_person(&[]);
+        let held = house.server.sign_in(&house.app, &person.uid, &person.password).await;
+        let token = held.access_token();
+        assert_eq!(house.ask(&token).await.ok()["active"], true);
+        ldap.join(&banned, &person.dn);
+        house.goes_inactive(&token).await;
+        assert!(!house.server.is_active(&house.easy, &token).await, "what the look found holds for everybody");
+        house.server.refresh(&house.app, &held.text("refresh_token")).await.refused(400, "invalid_grant");
+        assert_eq!(house.server.rows("SELECT reason FROM audit_records WHERE event = 'recheck_refused'"), ["denied_by_mapping"]);
+        ldap.delete(&person.dn);
+    }
+
     async fn a_group_that_is_left_takes_its_roles_along(database) {
         let ldap = Ldap::shared();
         let group = ldap.add_group(&[Ldap::SERVICE_DN]);
@@ -231,21 +248,33 @@ on_both_databases! {
         let proxy = Proxy::to(&ldap.tls_address());
         let urls = format!("{IMPATIENT}urls = [\"ldaps://127.0.0.1:{}\"]\n", proxy.port());
         let house = House::new(Setup::new(database).ldap("corp", &ldap, &urls), "1s").await;
-        let held = house.server.sign_in(&house.app, "alice", "pw-alice").await;
-        let token = held.access_token();
-        house.ask(&token).await.ok();
-        proxy.stop();
-        house.grows_old(&token, 2).await;
-        eventually(SOON, "an old look is told as if it were new", async || house.ask(&token).await.status == 503).await;
-        house.ask(&token).await.unavailable();
-        assert!(house.server.is_active(&house.easy, &token).await, "who does not bound it is not held up");
-        assert_eq!(house.server.introspect(&house.strict, "no token").await.ok(), &json!({ "active": false }));
-        assert_eq!(house.server.rows("SELECT dead FROM refresh_families").len(), 1);
-        assert!(house.server.rows("SELECT id FROM audit_records WHERE event = 'recheck_refused'").is_empty(), "nothing was decided");
-        proxy.resume();
-        eventually(SOON, "the directory is back and nobody notices", async || house.ask(&token).await.status == 200).await;
-        assert_eq!(house.ask(&token).await.text("username"), "alice");
-        house.server.refresh(&house.app, &held.text("refresh_token")).await.ok();
+        for break_it in [Proxy::stop, Proxy::hang] {
+            let mut held = None;
+            eventually(SOON, "nobody is let in", async || {
+                let answer = house.server.sign_in(&house.app, "alice", "pw-alice").await;
+                let served = answer.status == 200;
+                held = Some(answer);
+                served
+            })
+            .await;
+            let held = held.unwrap();
+            let token = held.access_token();
+            house.ask(&token).await.ok();
+            break_it(&proxy);
+            house.grows_old(&token, 2).await;
+            // Both at once: the one waits for the directory, the other does not.
+            let (strict, easy) = tokio::join!(house.ask(&token), house.server.is_active(&house.easy, &token));
+            strict.unavailable();
+            assert!(easy, "who does not bound it is not held up");
+            house.ask(&token).await.unavailable();
+            assert_eq!(house.server.introspect(&house.strict, "no token").await.ok(), &json!({ "active": false }));
+            assert_eq!(house.server.rows("SELECT DISTINCT dead FROM refresh_families").len(), 1);
+            assert!(house.server.rows("SELECT id FROM audit_records WHERE event = 'recheck_refused'").is_empty(), "nothing was decided");
+            proxy.resume();
+            eventually(SOON, "the directory is back and nobody notices", async || house.ask(&token).await.status == 200).await;
+            assert_eq!(house.ask(&token).await.text("username"), "alice");
+            house.server.refresh(&house.app, &held.text("refresh_token")).await.ok();
+        }
     }
 
     async fn what_is_revoked_during_a_look_stays_revoked(database) {

@@ -121,6 +121,31 @@ on_both_databases! {
         ldap.delete(&person.dn);
     }
 
+    async fn the_source_is_taken_out_of_the_file(database) {
+        let ldap = Ldap::shared();
+        let section = ldap.section("corp", "corp.password", "");
+        let setup = Setup::new(database).file("corp.password", Ldap::SERVICE_PASSWORD).config(&section).ldap("other", &ldap, "");
+        let mut server = setup.start().await;
+        let client = server.client_add(&APP).await;
+        let person = ldap.add_person(&[]);
+        let (first, second) = (at_work(&server, &client, &person.uid).await, at_work(&server, &client, &person.uid).await);
+        let elsewhere = server
+            .token(&client, &[("grant_type", "password"), ("username", "bob"), ("password", "pw-bob"), ("source", "other")])
+            .await;
+        server.edit_config(&section, "");
+        server.restart().await;
+        for (access, refresh) in [first, second] {
+            server.refresh(&client, &refresh).await.refused(400, "invalid_grant");
+            for token in &access {
+                assert!(!server.is_active(&client, token).await, "a token of a source that is no more");
+            }
+        }
+        assert_eq!(server.rows("SELECT DISTINCT reason FROM audit_records WHERE event = 'refresh_refused'"), ["source_removed"]);
+        assert_eq!(server.rows("SELECT count(*) FROM refresh_families WHERE dead"), ["2"]);
+        server.refresh(&client, &elsewhere.text("refresh_token")).await.ok();
+        ldap.delete(&person.dn);
+    }
+
     async fn a_directory_that_is_down_decides_nothing(database) {
         let ldap = Ldap::private();
         let (server, client, _) = house(database, &ldap).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Answer, Client, Database, Ldap, Proxy, Server, Setup, eventually, on_both_databases};
+use crate::harness::{Answer, Client, Database, Ldap, Proxy, Server, Setup, eventually, on_both_databases, unique};
 
 const PASSWORD: [&str; 2] = ["--grant", "password"];
 
@@ -105,11 +105,14 @@ on_both_databases! {
             .config(&wrong_authority("wrong-authority-starttls", &starttls))
             .ldap("wrong-name", &ldap, "server_name = \"ldap.elsewhere.test\"")
             .ldap("wrong-name-starttls", &ldap, &format!("server_name = \"ldap.elsewhere.test\"\n{starttls}"))
+            .ldap("wrong-address", &ldap, "server_name = \"127.0.0.2\"")
+            .ldap("wrong-address-starttls", &ldap, &format!("server_name = \"127.0.0.2\"\n{starttls}"))
             .start()
             .await;
         let client = server.client_add(&PASSWORD).await;
-        for source in ["wrong-authority", "wrong-authority-starttls", "wrong-name", "wrong-name-starttls"] {
-            sign_in_at(&server, &client, source, "alice", "pw-alice").await.unavailable();
+        for wrong in ["wrong-authority", "wrong-name", "wrong-address"] {
+            sign_in_at(&server, &client, wrong, "alice", "pw-alice").await.unavailable();
+            sign_in_at(&server, &client, &format!("{wrong}-starttls"), "alice", "pw-alice").await.unavailable();
         }
         assert!(server.log().contains("certificate"), "the log says why:\n{}", server.log());
         sign_in_at(&server, &client, "good", "alice", "pw-alice").await.ok();
@@ -144,6 +147,16 @@ on_both_databases! {
             let meaning = server.introspect_person(&client, name, &format!("pw-{name}")).await;
             assert_eq!(meaning.text("username"), name);
             assert_ne!(meaning.text("sub"), subject);
+        }
+        // Half of what a filter is made of, and all that a name escapes: people of this story alone.
+        for odd in ["a(b", "a)b", "a*b", "a&(b"] {
+            let (uid, ldap) = (format!("{}-{odd}", unique()), Ldap::shared());
+            let dn = Ldap::person_dn(&uid);
+            ldap.modify(&format!("dn: {dn}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: x\nsn: x\nuserPassword: pw-{odd}\n"));
+            let meaning = server.introspect_person(&client, &uid, &format!("pw-{odd}")).await;
+            assert_eq!(meaning.text("username"), uid);
+            server.sign_in(&client, &uid, "wrong").await.refused(400, "invalid_grant");
+            ldap.delete(&dn);
         }
         // What means something in a filter or a name means nothing in a login; one address of two people is nobody's.
         for typed in ["*", "alic*", "alice)(uid=*", "*)(objectClass=*", "alice,ou=people,dc=lab,dc=test", "twin@lab.test", "alice\\2a"] {

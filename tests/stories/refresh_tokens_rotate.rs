@@ -172,17 +172,18 @@ on_both_databases! {
     }
 
     async fn the_whole_life_is_absolute_and_idleness_slides(database) {
-        let (server, client) = house(database, "refresh_lifetime = \"9s\"\nrefresh_idle = \"4s\"").await;
+        let (server, client) = house(database, "refresh_lifetime = \"12s\"\nrefresh_idle = \"5s\"").await;
         let (_, idle) = sign_in(&server, &client).await;
         let (_, mut used) = sign_in(&server, &client).await;
+        // Each use has seconds to spare, on a slow machine too.
         for _ in 0..2 {
-            sleep(Duration::from_millis(2500)).await;
+            sleep(Duration::from_secs(3)).await;
             used = tokens(&server.refresh(&client, &used).await).1;
         }
         server.refresh(&client, &idle).await.refused(400, "invalid_grant");
-        sleep(Duration::from_millis(2500)).await;
+        sleep(Duration::from_secs(3)).await;
         used = tokens(&server.refresh(&client, &used).await).1;
-        sleep(Duration::from_millis(2500)).await;
+        sleep(Duration::from_secs(4)).await;
         server.refresh(&client, &used).await.refused(400, "invalid_grant");
         assert!(audited(&server, "refresh_replayed").is_empty(), "expiry is no replay");
     }

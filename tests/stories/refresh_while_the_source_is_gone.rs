@@ -25,6 +25,11 @@ struct Ground {
 
 impl Ground {
     async fn new(database: Database) -> Ground {
+        Ground::with_another(database, None).await
+    }
+
+    /// The directory has a second server.
+    async fn with_another(database: Database, another: Option<&Proxy>) -> Ground {
         let ldap = Ldap::shared();
         let proxy = Proxy::to(&ldap.tls_address());
         let [builders, operators] = [(); 2].map(|()| ldap.add_group(&[Ldap::SERVICE_DN]));
@@ -35,10 +40,9 @@ impl Ground {
             Ldap::group_dn(&builders),
             Ldap::group_dn(&operators),
         );
-        let source = format!(
-            "urls = [\"ldaps://127.0.0.1:{}\"]\nconnect_timeout = \"1s\"\noperation_timeout = \"1s\"\nlogin_deadline = \"3s\"\n",
-            proxy.port()
-        );
+        let urls: Vec<String> =
+            [Some(&proxy), another].into_iter().flatten().map(|at| format!("ldaps://127.0.0.1:{}", at.port())).collect();
+        let source = format!("urls = {urls:?}\nconnect_timeout = \"1s\"\noperation_timeout = \"1s\"\nlogin_deadline = \"3s\"\n");
         let server = Setup::new(database).ldap("corp", &ldap, &source).config(&mapping).start().await;
         let person = ldap.add_person(&[&builders, &operators]);
         Ground { ldap, proxy, server, uid: person.uid, dn: person.dn, builders }
@@ -132,6 +136,67 @@ on_both_databases! {
         assert!(back.json["expires_in"].as_i64().unwrap() > 120, "{}", back.body);
         ground.refreshed(&none, &of_none.text("refresh_token")).await;
         ground.ldap.delete(&ground.dn);
+    }
+
+    async fn one_of_two_servers_is_enough_to_be_asked(database) {
+        let second = Proxy::to(&Ldap::shared().tls_address());
+        let ground = Ground::with_another(database, Some(&second)).await;
+        let app = ground.client(&["--offline-grace", "1h"]).await;
+        let mut token = ground.sign_in(&app).await.text("refresh_token");
+        ground.ldap.leave(&ground.builders, &ground.dn);
+        ground.proxy.stop();
+        for _ in 0..5 {
+            let answer = ground.refreshed(&app, &token).await;
+            token = answer.text("refresh_token");
+            let meaning = ground.server.introspect(&app, &answer.access_token()).await;
+            assert_eq!((meaning.roles(), &meaning.json["groups_stale"]), (["countersign:admin", "operator", "user"].map(str::to_owned).to_vec(), &Value::Null));
+        }
+        assert!(second.connections() > 0);
+        assert!(ground.server.rows("SELECT id FROM audit_records WHERE event = 'refreshed_offline'").is_empty());
+
+        second.stop();
+        let offline = ground.refreshed(&app, &token).await;
+        let meaning = ground.server.introspect(&app, &offline.access_token()).await;
+        assert_eq!((meaning.roles(), &meaning.json["groups_stale"]), (vec!["user".to_owned()], &json!(true)));
+        second.resume();
+        let back = ground.refreshed_by_the_source(&app, &offline.text("refresh_token")).await;
+        assert_eq!(ground.server.introspect(&app, &back.access_token()).await.roles(), ["countersign:admin", "operator", "user"]);
+        ground.ldap.delete(&ground.dn);
+    }
+
+    async fn recorded_groups_that_a_rule_of_today_denies_are_not_enough(database) {
+        let mut ground = Ground::new(database).await;
+        let app = ground.client(&["--offline-grace", "1h"]).await;
+        let denied = ground.sign_in(&app).await.text("refresh_token");
+        let other = ground.ldap.add_person(&[]);
+        let mut admitted = ground.server.sign_in(&app, &other.uid, &other.password).await.text("refresh_token");
+        ground.proxy.stop();
+        let denied = ground.refreshed(&app, &denied).await.text("refresh_token");
+
+        let rule = "[[mapping.rule]]\nid = \"operators\"";
+        let deny = format!("[[mapping.deny]]\nid = \"no-builders\"\nmatch.dn = {:?}\neffect = \"login\"\n{rule}", Ldap::group_dn(&ground.builders));
+        ground.server.edit_config(rule, &deny);
+        ground.server.restart().await;
+        for _ in 0..3 {
+            // Somebody else is refreshed, so the source is known to be gone.
+            admitted = ground.refreshed(&app, &admitted).await.text("refresh_token");
+            ground.server.refresh(&app, &denied).await.unavailable();
+        }
+        assert_eq!(ground.server.rows("SELECT DISTINCT dead FROM refresh_families").len(), 1, "only the source may end it");
+
+        ground.proxy.resume();
+        eventually(SOON, "the source is back and nobody notices", async || {
+            let answer = ground.server.refresh(&app, &denied).await;
+            if answer.status != 400 {
+                answer.unavailable();
+            }
+            answer.status == 400
+        })
+        .await;
+        assert_eq!(ground.server.rows("SELECT DISTINCT reason FROM audit_records WHERE event = 'refresh_refused'"), ["denied_by_mapping"]);
+        for dn in [&ground.dn, &other.dn] {
+            ground.ldap.delete(dn);
+        }
     }
 
     async fn after_the_grace_it_is_503_and_the_refresh_token_stays_good(database) {

@@ -100,19 +100,26 @@ on_both! {
 
     async fn a_sign_in_that_is_being_written_is_not_missed(database: &Database) {
         let (looked, has_looked) = std::sync::mpsc::channel();
-        let storage = database.storage.clone();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (storage, is_over) = (database.storage.clone(), over.clone());
         let writing = tokio::spawn(async move {
             storage.write(move |tx| {
                 let rests_on = causes::admit(tx, vec![Cause::group("g")], 0)?.unwrap();
                 looked.send(()).unwrap();
                 // Long enough for the revocation to come as far as it can.
+                has_begun.recv().unwrap();
                 std::thread::sleep(Duration::from_millis(300));
-                grants::insert(tx, &grant("g1".into(), "{}"), &rests_on)
+                grants::insert(tx, &grant("g1".into(), "{}"), &rests_on)?;
+                Ok(is_over.load(std::sync::atomic::Ordering::SeqCst))
             }).await
         });
         tokio::task::block_in_place(|| has_looked.recv()).unwrap();
-        let ended = database.again().write(|tx| end(tx, &Cause::group("g"))).await.unwrap();
-        writing.await.unwrap().unwrap();
+        let revoking = database.again();
+        begun.send(()).unwrap();
+        let ended = revoking.write(|tx| end(tx, &Cause::group("g"))).await.unwrap();
+        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(!writing.await.unwrap().unwrap(), "the revocation did not wait for a sign-in that it could not see yet");
         assert_eq!(ended.sign_ins, 1);
     }
 
