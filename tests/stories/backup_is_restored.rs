@@ -124,6 +124,10 @@ async fn sqlite() {
     let size = std::fs::metadata(&copy).unwrap().len();
     assert!(server.cli(&["backup", "copy.db"]).await.failed(1).contains("exists"));
     assert_eq!(std::fs::metadata(&copy).unwrap().len(), size, "a copy is never written over");
+    assert!(!server.directory().join("copy.db.partial").exists());
+    std::fs::write(server.directory().join("other.db.partial"), "").unwrap();
+    assert!(server.cli(&["backup", "other.db"]).await.failed(1).contains("other.db.partial exists"));
+    assert!(!server.directory().join("other.db").exists());
     after_the_backup(&server, &okta, &mut before).await;
 
     server.kill();
