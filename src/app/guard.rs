@@ -51,7 +51,8 @@ fn understood(text: &str) -> Result<Standing, String> {
 
 /// Compares the configured mapping with the one in force. Writes nothing.
 ///
-/// Errors: too many would lose a role, with the place in the file and the mends; the database.
+/// Errors: too many would lose a role, or may, since what they have cannot be told or the mapping in force is not understood, with the
+/// place in the file and the mends; the database.
 pub fn weigh(config: &Config, storage: &Storage, loss: Loss, now: i64) -> Result<Permitted, StartError> {
     let text = serde_json::to_string(&Kept::of(config)).map_err(|reason| StorageError::Invalid(reason.to_string()))?;
     let Some(before) = storage.read_blocking(|c| settings::get(c, IN_FORCE))? else {
@@ -62,27 +63,51 @@ pub fn weigh(config: &Config, storage: &Storage, loss: Loss, now: i64) -> Result
     }
     let before = match understood(&before) {
         Ok(before) => before,
-        Err(reason) => {
-            tracing::warn!(reason, "another version of this program wrote down the mapping in force: what this one changes is not known");
+        Err(reason) if loss == Loss::Accept => {
+            tracing::warn!(reason, "the mapping in force is not understood: what this one changes is not known");
             return Ok(Permitted { text: Some(text), sums: None, loss });
         }
+        Err(reason) => {
+            let reason = format!(
+                "the mapping in force, as the database holds it, is not understood ({reason}), so nobody can tell what this one would \
+                 change; another version of this program has written it down: start that one, or, if this file is the mapping you want, \
+                 put it in force with countersign serve --accept-mapping-loss"
+            );
+            return Err(config.locations.explain(vec![Problem::new("mapping", reason)]).into());
+        }
     };
+    let new = Standing::of(config)?;
     let recent = storage.read_blocking(|c| recent::people(c, now - RECENTLY, None, None))?;
-    let sums = Sums::of(&recent::weigh(&before, &Standing::of(config)?, &recent.people));
+    let weighed = recent::weigh(&before, &new, &recent.people);
+    let sums = Sums::of(&weighed);
+    // Where nothing changes for a source it does not matter that its people cannot be judged.
+    let untold = || weighed.iter().filter_map(|(person, change)| change.as_ref().err().filter(|_| before.may_take(&new, &person.source)));
+    let (unknown, known) = (untold().count(), sums.judged);
     let share = match config.mapping.max_loss {
         Some(share) => share,
-        None if sums.judged >= DEFAULT_FROM => DEFAULT_SHARE,
+        None if known + unknown >= DEFAULT_FROM => DEFAULT_SHARE,
         None => Share::percent(100),
     };
-    if loss == Loss::Refuse && share.is_exceeded(sums.lose, sums.judged) {
-        let set = config.mapping.max_loss.is_some();
-        let (path, by) = if set { ("mapping.max_loss", "mapping.max_loss is") } else { ("mapping", "the default of mapping.max_loss is") };
-        let Sums { judged, lose, denied, .. } = sums;
+    let set = config.mapping.max_loss.is_some();
+    let (path, by) = if set { ("mapping.max_loss", "mapping.max_loss is") } else { ("mapping", "the default of mapping.max_loss is") };
+    let Sums { judged, lose, denied, .. } = sums;
+    if loss == Loss::Refuse && share.is_exceeded(lose, judged) {
         let reason = format!(
             "by this mapping {lose} of {judged} people who signed in lately would lose a role ({} %), {denied} of them could not sign in \
              any more, and {by} {share}; see who and why with countersign explain --diff and this file, mend the mapping, or put it in \
              force as it is with countersign serve --accept-mapping-loss",
             sums.percent()
+        );
+        return Err(config.locations.explain(vec![Problem::new(path, reason)]).into());
+    }
+    // Whoever cannot be judged may lose everything.
+    if loss == Loss::Refuse && share.is_exceeded(lose + unknown, known + unknown) {
+        let why = untold().next().map_or("", String::as_str);
+        let reason = format!(
+            "this mapping changes what {unknown} of {} people who signed in lately may do, and of them it cannot be told who would lose a \
+             role ({why}); {lose} others would, and {by} {share}; see countersign explain --diff and this file, try it where it does no \
+             harm, and put it in force with countersign serve --accept-mapping-loss",
+            known + unknown
         );
         return Err(config.locations.explain(vec![Problem::new(path, reason)]).into());
     }

@@ -33,14 +33,33 @@ pub enum Left {
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub rules: Rules,
+    mapping: Mapping,
     sources: BTreeMap<String, Left>,
 }
 
 impl Standing {
+    /// Whether `new` could take anything from people of `source`: not if it is the same in all that concerns them. A source that is
+    /// not in use has nobody to take from.
+    pub fn may_take(&self, new: &Standing, source: &str) -> bool {
+        self.sources.contains_key(source) && self.what_decides(source) != new.what_decides(source)
+    }
+
+    /// Everything of the mapping that decides roles of a source, to compare.
+    fn what_decides(&self, source: &str) -> Value {
+        let of_source = |of: &Option<String>| of.as_ref().is_none_or(|name| name == source);
+        let m = &self.mapping;
+        let rules: Vec<_> = m.rules.iter().filter(|rule| of_source(&rule.source)).collect();
+        let denies: Vec<_> = m.deny.iter().filter(|deny| of_source(&deny.source)).collect();
+        json!({
+            "left": self.sources.get(source), "rules": rules, "denies": denies, "defaults": m.defaults.get(source),
+            "require": [&m.require_any, &m.require_all], "under": m.under, "max_roles": m.max_roles,
+        })
+    }
+
     /// Errors: mistakes of the mapping, with file and line.
     pub fn of(config: &Config) -> Result<Standing, ConfigError> {
         let rules = Rules::compile(&config.mapping, &config.source_names()).map_err(|problems| config.locations.explain(problems))?;
-        Ok(Standing { rules, sources: sources(config) })
+        Ok(Standing { rules, mapping: config.mapping.clone(), sources: sources(config) })
     }
 }
 
@@ -74,7 +93,7 @@ impl Kept {
         let names: Vec<String> = self.sources.keys().cloned().collect();
         let rules = Rules::compile(&self.mapping, &names)
             .map_err(|problems| problems.first().map_or_else(String::new, |problem| format!("{}: {}", problem.path, problem.reason)))?;
-        Ok(Standing { rules, sources: self.sources })
+        Ok(Standing { rules, mapping: self.mapping, sources: self.sources })
     }
 }
 

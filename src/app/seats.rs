@@ -3,16 +3,29 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::oauth2::ClientId;
 
 /// Streams of one client on one node: enough for as many processes of a resource server.
 pub const OF_ONE_CLIENT: usize = 64;
 /// Streams of all clients on one node.
-pub const OF_ALL: usize = 1024;
+pub const OF_ALL: usize = 256;
+/// Pages that all streams of a node read from the database at a time: the other connections are for answers.
+const AT_THE_DATABASE: usize = 2;
 
 /// The streams that are open.
-#[derive(Clone, Debug, Default)]
-pub struct Seats(Arc<Mutex<HashMap<ClientId, usize>>>);
+#[derive(Clone, Debug)]
+pub struct Seats {
+    taken: Arc<Mutex<HashMap<ClientId, usize>>>,
+    at_the_database: Arc<Semaphore>,
+}
+
+impl Default for Seats {
+    fn default() -> Seats {
+        Seats { taken: Arc::default(), at_the_database: Arc::new(Semaphore::new(AT_THE_DATABASE)) }
+    }
+}
 
 /// One stream, until it is dropped.
 #[derive(Debug)]
@@ -34,8 +47,13 @@ impl Seats {
         Some(Seat { seats: self.clone(), client: client.clone() })
     }
 
+    /// Waits until a stream may read a page from the database, and may until this is dropped. None never comes.
+    pub async fn page(&self) -> Option<SemaphorePermit<'_>> {
+        self.at_the_database.acquire().await.ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<ClientId, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::clients::Client;
 use crate::clock::Clock;
 use crate::grants::Caller;
 use crate::oauth2::OAuth2Error;
+use crate::oauth2::secret::fill_random;
 use crate::tokens::feed_view::{Cursor, Page};
 use crate::web::Answer;
 use crate::web::peer::HangUp;
@@ -33,6 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Pieces on their way to the reader.
 const UNDER_WAY: usize = 2;
+/// How often a page is tried for that the database does not give, and how long after each time. Together well below what lets a reader
+/// believe that it has lost the stream: no heartbeat may be sent meanwhile, since it would say that there is no news.
+const TRIES: usize = 5;
+const NEXT_TRY: Duration = Duration::from_millis(400);
+/// Milliseconds after which a reader comes again, and up to so many more: not all come at once to a node that has started anew.
+const RETRY: u32 = 1000;
+const RETRY_SPREAD: u32 = 2000;
 /// How long to wait before another try, where the node or the client has as many streams as it may.
 const COME_AGAIN: Duration = Duration::from_secs(30);
 
@@ -42,10 +50,13 @@ const COME_AGAIN: Duration = Duration::from_secs(30);
 pub async fn open(app: &Arc<App>, caller: &Caller, since: Option<Cursor>, hang_up: Option<HangUp>) -> Result<Answer, OAuth2Error> {
     // Taken before the first page is read: what comes in between is news.
     let news = app.feed_news();
-    let first = app.revoked_after(since).await?.ok_or_else(gone)?;
     let seat = app.seats.take(&caller.client.id).ok_or_else(|| OAuth2Error::too_many_tries(COME_AGAIN))?;
+    let first = app.streamed_after(since).await?.ok_or_else(gone)?;
     let (pieces, mut read) = mpsc::channel(UNDER_WAY);
-    let stream = Stream { app: app.clone(), client: caller.client.clone(), pieces, hang_up, _seat: seat };
+    let mut random = [0u8; 4];
+    fill_random(&mut random);
+    let retry = RETRY + u32::from_ne_bytes(random) % RETRY_SPREAD;
+    let stream = Stream { app: app.clone(), client: caller.client.clone(), pieces, hang_up, retry, _seat: seat };
     tokio::spawn(stream.run(first, news));
     let body = futures_util::stream::poll_fn(move |context| read.poll_recv(context).map(|piece| piece.map(Ok::<_, std::io::Error>)));
     let mut answer = warp::reply::stream(body).into_response();
@@ -63,6 +74,8 @@ struct Stream {
     client: Arc<Client>,
     pieces: mpsc::Sender<Bytes>,
     hang_up: Option<HangUp>,
+    /// Milliseconds.
+    retry: u32,
     _seat: Seat,
 }
 
@@ -99,9 +112,21 @@ impl Stream {
                 self.still_welcome(opened)?;
             }
             news.mark_unchanged();
-            page = self.app.revoked_after(Some(page.cursor())).await.ok().flatten().ok_or(Over)?;
+            page = self.next(page.cursor(), opened).await?;
             silent = page.entries.is_empty();
         }
+    }
+
+    /// The page after `cursor`. Many may be sent one after the other, so each time it is asked whether the stream may go on.
+    async fn next(&self, cursor: Cursor, opened: std::time::Instant) -> Result<Page, Over> {
+        for _ in 0..TRIES {
+            self.still_welcome(opened)?;
+            match self.app.streamed_after(Some(cursor.clone())).await {
+                Ok(page) => return page.ok_or(Over),
+                Err(_) => tokio::time::sleep(NEXT_TRY).await,
+            }
+        }
+        Err(Over)
     }
 
     /// The client as it was authenticated, and this node as fresh as every answer asks for.
@@ -113,7 +138,7 @@ impl Stream {
     fn event(&self, page: &Page) -> Result<Bytes, Over> {
         let news = News::new(page);
         let json = serde_json::to_string(&news).map_err(|_| Over)?;
-        Ok(format!("retry: 1000\nid: {}\nevent: revocations\ndata: {json}\n\n", news.cursor()).into())
+        Ok(format!("retry: {}\nid: {}\nevent: revocations\ndata: {json}\n\n", self.retry, news.cursor()).into())
     }
 
     async fn send(&self, piece: Bytes) -> Result<(), Over> {

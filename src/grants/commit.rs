@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::storage::accounts::AccountRow;
 use crate::storage::causes::{self, Admitted};
 use crate::storage::grants::{FamilyRow, GrantRow};
-use crate::storage::{Connection, StorageError, audit, clients, feed, grants, settings, used};
+use crate::storage::{Connection, StorageError, audit, clients, feed, grants, used};
 use crate::tokens::revocation::Kind;
 use crate::tokens::{CLOCK_MARGIN, lifecycle};
 
@@ -165,7 +165,7 @@ impl NewSignIn {
 /// Whether the id token was issued before the database was last recovered from a backup: then it may have been used in the time that
 /// the backup has forgotten, and counts as used.
 fn predates_recovery(tx: &mut Connection, identity: &Identity) -> Result<bool, StorageError> {
-    let Some(recovered) = settings::get(tx, lifecycle::RECOVERED_AT)?.and_then(|at| at.parse::<i64>().ok()) else { return Ok(false) };
+    let Some(recovered) = lifecycle::recovered_at(tx)? else { return Ok(false) };
     let issued_at = identity.facts.claims.get("iat").and_then(serde_json::Value::as_f64);
     Ok(issued_at.is_none_or(|issued_at| issued_at <= recovered as f64))
 }

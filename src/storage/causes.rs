@@ -213,14 +213,18 @@ pub fn end(tx: &mut Connection, cause: &Cause, until: i64, now: i64) -> Result<E
         .filter(refresh_families::dead.eq(false))
         .filter(refresh_families::grant_id.eq_any(resting.select(grant_causes::grant_id)));
     let refresh_families = diesel::update(alive).set(refresh_families::dead.eq(true)).execute(tx)?;
-    let sign_ins = count(tx, cause, now)?;
-    let n = feed::reserve(tx, sign_ins + 1)?;
+    // From here on nobody ends one of them by itself, so that what is counted is what is written.
+    feed::hold(tx)?;
+    let counted = count(tx, cause, now)?;
+    let n = feed::reserve(tx, counted + 1)?;
     let entries = diesel::sql_query(format!(
         "WITH ended AS (SELECT g.id, g.expires_at {MATCHING}) INSERT INTO feed_entries (n, kind, value, until, at) \
-         SELECT $4 + row_number() OVER (ORDER BY id), 'grant_id', id, expires_at, $5 FROM ended"
+         SELECT $4 + row_number() OVER (ORDER BY id), 'grant_id', id, expires_at, $5 FROM ended ORDER BY id LIMIT $6"
     ));
     let entries = entries.bind::<Text, _>(cause.kind).bind::<Text, _>(&cause.value).bind::<BigInt, _>(now);
-    entries.bind::<BigInt, _>(n).bind::<BigInt, _>(now).execute(tx)?;
+    // Never a number above the head, whatever the looks have seen: those who follow would pass it over.
+    let entries = entries.bind::<BigInt, _>(n).bind::<BigInt, _>(now).bind::<BigInt, _>(counted);
+    let sign_ins = i64::try_from(entries.execute(tx)?).unwrap_or(i64::MAX);
     let mark = feed::FeedEntry { n, kind: cause.kind.to_owned(), value: cause.value.clone(), until, at: now };
     diesel::insert_into(feed_entries::table).values(&mark).execute(tx)?;
     Ok(Ended { sign_ins, refresh_families, n })

@@ -9,6 +9,7 @@ use diesel::r2d2::R2D2Connection;
 use diesel::{Connection as _, PgConnection, RunQueryDsl, SqliteConnection};
 
 use super::target::Target;
+use super::transaction::LOCK_TIMEOUT;
 use super::{Connection, StorageError};
 
 /// Runs one statement that [`Connection`] itself does not compile (`ON CONFLICT`), on whichever database it is.
@@ -70,7 +71,9 @@ impl Connector {
         let mut connection = PgConnection::establish(url).map_err(|e| self.unavailable(&e.to_string()))?;
         // Nothing here takes long; what does, waits for something that will not come.
         connection
-            .batch_execute("SET statement_timeout = '5s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'")
+            .batch_execute(&format!(
+                "SET statement_timeout = '5s'; SET lock_timeout = '{LOCK_TIMEOUT}'; SET idle_in_transaction_session_timeout = '10s'"
+            ))
             .map_err(|e| self.unavailable(&e.to_string()))?;
         Ok(Connection::Postgres(connection))
     }

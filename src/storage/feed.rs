@@ -43,6 +43,14 @@ pub(super) fn reserve(tx: &mut Connection, count: i64) -> Result<i64, StorageErr
     Ok(last - count + 1)
 }
 
+/// Keeps everybody else from adding entries until the transaction ends. What [`append`] says about locks holds here.
+pub(super) fn hold(tx: &mut Connection) -> Result<(), StorageError> {
+    match diesel::update(feed::table).set(feed::head.eq(feed::head)).execute(tx)? {
+        1 => Ok(()),
+        count => Err(not_one_row(count)),
+    }
+}
+
 /// The entries after `n`, in order, at most `limit`.
 pub fn after(c: &mut Connection, n: i64, limit: i64) -> Result<Vec<FeedEntry>, StorageError> {
     Ok(feed_entries::table.filter(feed_entries::n.gt(n)).order(feed_entries::n).limit(limit).load(c)?)

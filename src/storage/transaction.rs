@@ -15,6 +15,11 @@ const TURN: i64 = 0x636f_756e_7465_7274;
 /// The advisory lock of [`among_others`] and [`alone`].
 const ALONE: i64 = 0x636f_756e_7465_7275;
 
+/// How long a statement on PostgreSQL waits for a row or a lock.
+pub(super) const LOCK_TIMEOUT: &str = "3s";
+/// How long [`among_others`] waits. Each that waits holds a connection, and readers need some too.
+const PATIENCE: &str = "300ms";
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -48,9 +53,13 @@ pub fn in_turn(tx: &mut Connection) -> Result<(), StorageError> {
 
 /// Lets any number of transactions go on side by side, but none beside one that called [`alone`]: for work whose look must see
 /// everything that such a one wrote. To be called first, before the transaction locks any row.
+///
+/// Errors: [`StorageError::Unavailable`] if one takes long, as over very many rows it may: whoever asked comes again.
 pub(super) fn among_others(tx: &mut Connection) -> Result<(), StorageError> {
     if let Connection::Postgres(c) = tx {
-        c.batch_execute(&format!("SELECT pg_advisory_xact_lock_shared({ALONE})"))?;
+        c.batch_execute(&format!(
+            "SET LOCAL lock_timeout = '{PATIENCE}'; SELECT pg_advisory_xact_lock_shared({ALONE}); SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"
+        ))?;
     }
     Ok(())
 }

@@ -16,8 +16,10 @@ use crate::storage::feed::FeedEntry;
 /// business.
 pub const KINDS: [&str; 7] = ["jti", "grant_id", "sub", "client_id", "source", "sid", "all"];
 
-/// Entries in one answer or event.
+/// Entries in one answer.
 pub const PAGE: usize = 1000;
+/// Entries in one event of a stream: there are many streams, and each has some under way.
+pub const EVENT_PAGE: usize = 200;
 
 /// Entries that are kept in memory for those who follow closely.
 const KEPT: usize = 4096;
@@ -57,9 +59,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// The first page of `entries`, which are those after some number of a feed whose head is `head`.
-    pub fn of(feed: Arc<str>, entries: &[FeedEntry], head: i64) -> Page {
-        Page::cut(feed, entries.iter().filter_map(Shown::of).map(Arc::new), head)
+    /// The first `most` of `entries`, which are those after some number of a feed whose head is `head`.
+    pub fn of(feed: Arc<str>, entries: &[FeedEntry], head: i64, most: usize) -> Page {
+        Page::cut(feed, entries.iter().filter_map(Shown::of).map(Arc::new), head, most)
     }
 
     /// Where this page ends.
@@ -67,10 +69,10 @@ impl Page {
         Cursor { feed: self.feed.to_string(), n: self.up_to }
     }
 
-    fn cut(feed: Arc<str>, entries: impl Iterator<Item = Arc<Shown>>, head: i64) -> Page {
-        let mut entries: Vec<_> = entries.take(PAGE + 1).collect();
-        let more = entries.len() > PAGE;
-        entries.truncate(PAGE);
+    fn cut(feed: Arc<str>, entries: impl Iterator<Item = Arc<Shown>>, head: i64, most: usize) -> Page {
+        let mut entries: Vec<_> = entries.take(most + 1).collect();
+        let more = entries.len() > most;
+        entries.truncate(most);
         let last = entries.last().filter(|_| more);
         Page { feed, up_to: last.map_or(head, |last| last.n), entries, more }
     }
@@ -126,15 +128,15 @@ impl Recent {
         self.news.send_replace(last.n);
     }
 
-    /// The first page after `since` of what still matters at `now`; None if that is not known here.
-    pub fn after(&self, since: Option<&Cursor>, now: i64) -> Option<Page> {
+    /// The first `most` after `since` of what still matters at `now`; None if that is not known here.
+    pub fn after(&self, since: Option<&Cursor>, now: i64, most: usize) -> Option<Page> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let n = since.map_or(0, |cursor| cursor.n);
         if n < held.floor || n > held.head || since.is_some_and(|cursor| cursor.feed != *held.feed) {
             return None;
         }
         let first = held.entries.partition_point(|entry| entry.n <= n);
-        Some(Page::cut(held.feed.clone(), held.entries.iter().skip(first).filter(|entry| entry.until >= now).cloned(), held.head))
+        Some(Page::cut(held.feed.clone(), held.entries.iter().skip(first).filter(|entry| entry.until >= now).cloned(), held.head, most))
     }
 
     pub fn news(&self) -> watch::Receiver<i64> {
@@ -199,16 +201,16 @@ mod tests {
     #[test]
     fn who_follows_closely_is_served_from_memory() {
         let recent = Recent::starting_after("f0".to_owned(), 10);
-        assert!(recent.after(at(9).as_ref(), 0).is_none() && recent.after(at(11).as_ref(), 0).is_none());
-        assert_eq!(recent.after(at(10).as_ref(), 0).unwrap().up_to, 10);
+        assert!(recent.after(at(9).as_ref(), 0, PAGE).is_none() && recent.after(at(11).as_ref(), 0, PAGE).is_none());
+        assert_eq!(recent.after(at(10).as_ref(), 0, PAGE).unwrap().up_to, 10);
         recent.take_in(&[entry(11, "jti", "a"), entry(12, "client_changed", "c"), entry(13, "sub", "b"), entry(14, "keys", "")]);
-        let page = recent.after(at(10).as_ref(), 0).unwrap();
+        let page = recent.after(at(10).as_ref(), 0, PAGE).unwrap();
         assert_eq!((numbers(&page), page.up_to, page.more), (vec![11, 13], 14, false));
-        assert_eq!(numbers(&recent.after(at(11).as_ref(), 0).unwrap()), [13]);
-        assert_eq!(recent.after(at(14).as_ref(), 0).unwrap().up_to, 14);
-        assert_eq!(recent.after(at(10).as_ref(), 101).unwrap().entries.len(), 0, "what has expired");
+        assert_eq!(numbers(&recent.after(at(11).as_ref(), 0, PAGE).unwrap()), [13]);
+        assert_eq!(recent.after(at(14).as_ref(), 0, PAGE).unwrap().up_to, 14);
+        assert_eq!(recent.after(at(10).as_ref(), 101, PAGE).unwrap().entries.len(), 0, "what has expired");
         recent.take_in(&[]);
-        assert_eq!(recent.after(at(14).as_ref(), 0).unwrap().up_to, 14);
+        assert_eq!(recent.after(at(14).as_ref(), 0, PAGE).unwrap().up_to, 14);
     }
 
     #[test]
@@ -218,10 +220,10 @@ mod tests {
         let mut news = recent.news();
         recent.begin_anew("f1".to_owned(), 0);
         assert!(news.has_changed().unwrap() && recent.is_of("f1") && !recent.is_of("f0"));
-        assert!(recent.after(at(1).as_ref(), 0).is_none() && recent.after(at(0).as_ref(), 0).is_none());
+        assert!(recent.after(at(1).as_ref(), 0, PAGE).is_none() && recent.after(at(0).as_ref(), 0, PAGE).is_none());
         news.mark_unchanged();
         recent.take_in(&[entry(5, "jti", "b")]);
-        let page = recent.after(None, 0).unwrap();
+        let page = recent.after(None, 0, PAGE).unwrap();
         assert_eq!((numbers(&page), page.cursor().to_string()), (vec![5], "f1.5".to_owned()));
     }
 
@@ -230,10 +232,10 @@ mod tests {
         let recent = Recent::starting_after("f0".to_owned(), 0);
         let all: Vec<_> = (1..=6000).map(|n| entry(n, "jti", &n.to_string())).collect();
         recent.take_in(&all);
-        assert!(recent.after(at(6000 - KEPT as i64 - 1).as_ref(), 0).is_none());
+        assert!(recent.after(at(6000 - KEPT as i64 - 1).as_ref(), 0, PAGE).is_none());
         let (mut n, mut seen) = (6000 - KEPT as i64, Vec::new());
         loop {
-            let page = recent.after(at(n).as_ref(), 0).unwrap();
+            let page = recent.after(at(n).as_ref(), 0, PAGE).unwrap();
             seen.extend(numbers(&page));
             n = page.up_to;
             if !page.more {
@@ -242,9 +244,10 @@ mod tests {
             assert_eq!(page.entries.len(), PAGE);
         }
         assert_eq!(seen, (6001 - KEPT as i64..=6000).collect::<Vec<_>>());
-        let page = Page::of("f0".into(), &all[..=PAGE], 6000);
+        assert_eq!(recent.after(at(5000).as_ref(), 0, EVENT_PAGE).unwrap().up_to, 5200);
+        let page = Page::of("f0".into(), &all[..=PAGE], 6000, PAGE);
         assert_eq!((page.entries.len(), page.up_to, page.more), (PAGE, PAGE as i64, true));
-        assert_eq!(Page::of("f0".into(), &all[..PAGE], 6000).up_to, 6000);
+        assert_eq!(Page::of("f0".into(), &all[..PAGE], 6000, PAGE).up_to, 6000);
     }
 
     proptest! {

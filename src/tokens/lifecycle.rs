@@ -267,7 +267,7 @@ fn announce(tx: &mut Connection, kid: &str, now: i64) -> Result<i64, StorageErro
 mod recover;
 mod rewrap;
 
-pub use recover::{RECOVERED_AT, Recovered, recover};
+pub use recover::{Recovered, recover, recovered_at};
 pub use rewrap::rewrap;
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{Client, Database, Oidc, Server, Setup, eventually, within_a_second};
+use serde_json::json;
+
+use crate::harness::{ASSERTION_TYPE, Answer, Client, ClientKey, Database, Oidc, Server, Setup, eventually, form, within_a_second};
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const APP: [&str; 10] =
@@ -23,6 +25,25 @@ struct Before {
     /// Used after the backup, which the backup does not know.
     id_token: String,
     feed: Vec<String>,
+    /// A client that proves itself by its key.
+    signer: (Client, ClientKey),
+    /// Used after the backup too.
+    assertion: String,
+}
+
+impl Before {
+    /// An assertion that the client says it has made at `now + later`.
+    fn sign(&self, later: i64) -> String {
+        let (client, key) = &self.signer;
+        let mut claims = ClientKey::claims(client.id.as_str(), "https://tokens.example");
+        claims["iat"] = json!(claims["iat"].as_i64().unwrap() + later);
+        key.sign(&json!({"alg": "ES256", "kid": key.kid}), &claims)
+    }
+}
+
+async fn by_assertion(server: &Server, assertion: &str) -> Answer {
+    let own = [("grant_type", "client_credentials"), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion)];
+    server.raw("/oauth2/token", &[], form(&own)).await
 }
 
 async fn before_the_backup(server: &Server) -> Before {
@@ -32,7 +53,14 @@ async fn before_the_backup(server: &Server) -> Before {
     let (kept, revoked) = (server.sign_in(&app, "anna", PASSWORD).await, server.sign_in(&app, "anna", PASSWORD).await);
     let access = vec![kept.access_token(), revoked.access_token(), server.own_token(&jwt).await];
     let refresh = vec![kept.text("refresh_token"), revoked.text("refresh_token")];
-    Before { app, jwt, access, refresh, id_token: String::new(), feed: server.rows("SELECT id FROM feed") }
+    let key = ClientKey::new("ES256");
+    let file = server.directory().join("signer.json");
+    std::fs::write(&file, key.jwks().to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let signer = ["--grant", "client_credentials", "--scope", "read", "--auth-method", "private_key_jwt", "--jwks", file];
+    let signer = (server.client_add(&signer).await, key);
+    let (id_token, assertion) = (String::new(), String::new());
+    Before { app, jwt, access, refresh, id_token, feed: server.rows("SELECT id FROM feed"), signer, assertion }
 }
 
 /// What happens in the time that will be lost.
@@ -42,6 +70,8 @@ async fn after_the_backup(server: &Server, okta: &Oidc, before: &mut Before) {
     let lost = server.sign_in(app, "bert", PASSWORD).await;
     before.id_token = okta.mint("alice").await;
     let exchanged = server.exchange(app, &before.id_token, &[]).await.access_token();
+    before.assertion = before.sign(0);
+    by_assertion(server, &before.assertion).await.ok();
     server.revoke(app, &before.refresh[1]).await.ok();
     let next = server.refresh(app, &before.refresh[0]).await;
     server.cli(&["keys", "rotate"]).await.ok();
@@ -60,6 +90,9 @@ async fn nothing_of_the_lost_time_counts(server: &Server, before: &Before) {
         server.refresh(&before.app, token).await.refused(400, "invalid_grant");
     }
     server.exchange(&before.app, &before.id_token, &[]).await.refused(400, "invalid_grant");
+    by_assertion(server, &before.assertion).await.refused(401, "invalid_client");
+    let newer = async || by_assertion(server, &before.sign(25)).await.status == 200;
+    eventually(Duration::from_secs(30), "what was surely signed since is good", newer).await;
     server
         .token(&before.app, &[("grant_type", "password"), ("username", "bert"), ("password", PASSWORD)])
         .await
@@ -91,6 +124,10 @@ async fn sqlite() {
     let size = std::fs::metadata(&copy).unwrap().len();
     assert!(server.cli(&["backup", "copy.db"]).await.failed(1).contains("exists"));
     assert_eq!(std::fs::metadata(&copy).unwrap().len(), size, "a copy is never written over");
+    assert!(!server.directory().join("copy.db.partial").exists());
+    std::fs::write(server.directory().join("other.db.partial"), "").unwrap();
+    assert!(server.cli(&["backup", "other.db"]).await.failed(1).contains("other.db.partial exists"));
+    assert!(!server.directory().join("other.db").exists());
     after_the_backup(&server, &okta, &mut before).await;
 
     server.kill();

@@ -120,6 +120,30 @@ on_both_databases! {
         assert_eq!((written(false), written(true)), (1, 1), "{audit:?}");
         // More roles are no loss.
         drop(beside(mapping).start().await);
+        // What another version wrote down and this one cannot read is weighed by an operator alone.
+        server.rows("UPDATE settings SET value = '{}' WHERE name = 'mapping_in_force'");
+        let said = beside(mapping).refused().await;
+        assert!(said.contains("is not understood") && said.contains("serve --accept-mapping-loss"), "{said}");
+        drop(beside(mapping).argument("--accept-mapping-loss").start().await);
+        drop(beside(mapping).start().await);
+    }
+
+    async fn what_cannot_be_told_counts_as_lost(database) {
+        let okta = Oidc::issuer().await;
+        let mapping = "[mapping]\nmax_loss = \"40%\"\ndefaults.local = [\"user\"]\n\
+             [[mapping.rule]]\nid = \"d\"\nsource = \"okta\"\nmatch.claim = \"/department\"\nequals = \"x\"\nroles = [\"r\"]\n";
+        let mut server = Setup::new(database).okta("okta", &okta, "").config(LOCAL).config(mapping).start().await;
+        let client = server.client_add(&APP).await;
+        server.exchange(&client, &okta.mint_with(json!({"account": "dana"})).await, &[]).await.ok();
+        server.kill();
+        let beside = |mapping: &str| Setup::beside(&server).okta("okta", &okta, "").config(LOCAL).config(mapping);
+        // Nothing changes for those who cannot be judged.
+        drop(beside(&mapping.replace("\"user\"", "\"reader\"")).start().await);
+        let takes = mapping.replace("\"x\"", "\"y\"");
+        let said = beside(&takes).refused().await;
+        assert!(said.contains("changes what 1 of 1 people") && said.contains("looks at the claim /department"), "{said}");
+        drop(beside(&takes).argument("--accept-mapping-loss").start().await);
+        drop(beside(&takes).start().await);
     }
 }
 

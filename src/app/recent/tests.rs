@@ -42,6 +42,19 @@ fn what_was_not_recorded_is_not_guessed() {
 }
 
 #[test]
+fn who_may_lose_something() {
+    let today = standing(RULE);
+    let corp =
+        standing(&format!("{RULE}[[mapping.rule]]\nid = \"l\"\nsource = \"local\"\nmatch.cn = \"x\"\nunder = \"dc=x\"\nroles = [\"r\"]\n"));
+    assert!(!today.may_take(&today, "okta") && !today.may_take(&corp, "okta") && today.may_take(&corp, "local"));
+    assert!(!today.may_take(&corp, "gone"));
+    for changed in ["[mapping]\nmax_roles = 3\n", "[mapping.defaults]\nokta = [\"user\"]\n", "[mapping]\nrequire_any = [\"claim:/a=b\"]\n"]
+    {
+        assert!(today.may_take(&standing(&format!("{changed}{RULE}")), "okta"), "{changed}");
+    }
+}
+
+#[test]
 fn sums_and_shares() {
     let anna = person("okta", &[]);
     let lost = Change { denied: Some("x".into()), ..Change::default() };

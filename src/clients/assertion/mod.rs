@@ -108,6 +108,8 @@ pub struct OneUse {
     pub id: String,
     /// Until when the use must be remembered, in seconds.
     pub until: i64,
+    /// From when on it could have been used, in seconds. Where the database has forgotten what was used until then, it counts as used.
+    pub from: i64,
 }
 
 impl UnverifiedAssertion {
@@ -187,15 +189,19 @@ impl UnverifiedAssertion {
         if expires > now + LONGEST_LIFE + CLOCK_SKEW {
             return Err(AssertionRefusal::LivesTooLong);
         }
+        // Before this moment it lived too long. Each time it says can only make that later.
+        let mut from = expires - LONGEST_LIFE - CLOCK_SKEW;
         for name in ["nbf", "iat"] {
-            if self.time(name)?.is_some_and(|time| time > now + CLOCK_SKEW) {
+            let Some(begins) = self.time(name)?.map(|time| time - CLOCK_SKEW) else { continue };
+            if begins > now {
                 return Err(AssertionRefusal::NotYetValid);
             }
+            from = from.max(begins);
         }
         let jti = text("jti").filter(|jti| !jti.is_empty() && jti.len() <= LONGEST_JTI).ok_or(AssertionRefusal::MissingClaim)?;
         // No client_id holds NUL, so no two pairs are one text.
         let id = Digest::of(format!("{client_id}\0{jti}").as_bytes()).encode();
-        Ok(OneUse { id, until: expires + CLOCK_SKEW + CLOCK_MARGIN })
+        Ok(OneUse { id, until: expires + CLOCK_SKEW + CLOCK_MARGIN, from })
     }
 
     /// A NumericDate (RFC 7519 section 2), which may have a fraction.

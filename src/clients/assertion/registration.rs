@@ -101,11 +101,21 @@ fn refuse_private(key: &Value) -> Result<(), String> {
 }
 
 /// Reads a key set that a client published. Keys that are not understood are passed over; one with its private half spoils the
-/// set, since anybody could sign with it.
+/// set, since anybody could sign with it, and so do too many keys and two of one kid, each of which would have to be tried.
 pub fn parse(document: &[u8]) -> Result<KeySet, String> {
     if let Ok(document) = serde_json::from_slice::<Value>(document) {
-        for (i, key) in document.get("keys").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let keys = document.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if keys.len() > MOST_KEYS {
+            return Err(format!("has {} keys; publish {MOST_KEYS} at most", keys.len()));
+        }
+        let mut kids = Vec::new();
+        for (i, key) in keys.iter().enumerate() {
             refuse_private(key).map_err(|reason| format!("keys[{i}] {reason}"))?;
+            let kid = key.get("kid").and_then(Value::as_str);
+            if kid.is_some() && kids.contains(&kid) {
+                return Err(format!("keys[{i}] has the kid of another key; give each its own"));
+            }
+            kids.push(kid);
         }
     }
     KeySet::parse(document)

@@ -67,6 +67,19 @@ fn each_algorithm_of_ours_is_good_for_its_key_alone() {
 }
 
 #[test]
+fn from_when_on_it_could_be_used() {
+    let signer = Signer::new(SigningAlgorithm::Es256);
+    let from = |iat: Value, nbf: Value| {
+        let claims = with(with(with(good(), "exp", (NOW + 60).into()), "iat", iat), "nbf", nbf);
+        verify(&signer, &signer.sign(&header(), &claims), None).map(|one_use| one_use.from)
+    };
+    assert_eq!(from(Value::Null, Value::Null), Ok(NOW + 60 - LONGEST_LIFE - CLOCK_SKEW));
+    assert_eq!(from((NOW - 5).into(), Value::Null), Ok(NOW - 5 - CLOCK_SKEW));
+    assert_eq!(from((NOW - 5).into(), (NOW + CLOCK_SKEW).into()), Ok(NOW));
+    assert_eq!(from((NOW + CLOCK_SKEW + 1).into(), Value::Null), Err(AssertionRefusal::NotYetValid));
+}
+
+#[test]
 fn headers_that_choose_a_key_or_name_another_kind_are_refused() {
     let signer = Signer::new(SigningAlgorithm::Es256);
     let ask = |name: &str, value: Value| verify(&signer, &signer.sign(&with(header(), name, value), &good()), None);
@@ -209,6 +222,10 @@ fn a_published_set_with_a_private_key_is_refused_and_strange_keys_are_passed_ove
     let strange = json!({"kty": "of_tomorrow", "kid": "k9"});
     assert!(parse(json!({"keys": [ec, strange]}).to_string().as_bytes()).unwrap().contains("k1"));
     let private = with(ec.clone(), "d", json!("secret"));
+    let reason = parse(json!({"keys": [ec, ec]}).to_string().as_bytes()).unwrap_err();
+    assert!(reason.contains("kid of another key"), "{reason}");
+    let reason = parse(json!({"keys": vec![json!({"kty": "oct"}); 33]}).to_string().as_bytes()).unwrap_err();
+    assert!(reason.contains("33 keys"), "{reason}");
     let reason = parse(json!({"keys": [ec, private]}).to_string().as_bytes()).unwrap_err();
     assert!(reason.starts_with("keys[1] holds d") && !reason.contains("secret"), "{reason}");
 }

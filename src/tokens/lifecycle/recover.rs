@@ -14,7 +14,12 @@ use crate::tokens::{CLOCK_MARGIN, TokenError};
 
 /// The setting that holds when the database was last recovered, in seconds: what may be used once and was issued before may have
 /// been used in the lost time.
-pub const RECOVERED_AT: &str = "recovered_at";
+const RECOVERED_AT: &str = "recovered_at";
+
+/// When the database was last recovered, in seconds; None if never.
+pub fn recovered_at(c: &mut Connection) -> Result<Option<i64>, StorageError> {
+    Ok(settings::get(c, RECOVERED_AT)?.and_then(|at| at.parse().ok()))
+}
 
 /// What [`recover`] did.
 #[derive(Clone, Debug)]
