@@ -176,7 +176,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         groups: identity.group_names(),
         auth_time: identity.auth_time,
         amr: identity.amr.clone(),
-        identity_checked_at: asked.now,
+        identity_checked_at: identity.checked_at,
         stale_for: None,
         exchanged: grant == GrantType::TokenExchange,
     };

@@ -293,10 +293,16 @@ on_both_databases! {
 
     async fn a_source_that_cannot_be_asked_again_is_inactive_past_it(database) {
         let okta = Oidc::issuer().await;
-        let house = House::new(Setup::new(database).okta("okta", &okta, ""), "2s").await;
+        let house = House::new(Setup::new(database).okta("okta", &okta, ""), "8s").await;
         let exchange = house.server.client_add(&["--grant", "urn:ietf:params:oauth:grant-type:token-exchange", "--scope", "read"]).await;
         let token = house.server.exchange(&exchange, &okta.mint("alice").await, &[]).await.access_token();
         assert!(checked_at(&house.ask(&token).await) > 0);
+        // What an id token says is as old as the token, not as its exchange.
+        let iat = Clock::System.now() - 60;
+        let old = okta.mint_with(json!({"account": "alice", "claims": {"iat": iat}})).await;
+        let old = house.server.exchange(&exchange, &old, &[]).await.access_token();
+        assert_eq!(checked_at(&house.server.introspect(&house.easy, &old).await), iat);
+        assert_eq!(house.ask(&old).await.ok(), &json!({ "active": false }));
         house.goes_inactive(&token).await;
         assert!(house.server.is_active(&house.easy, &token).await, "it was not revoked: nobody said no");
     }
