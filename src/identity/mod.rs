@@ -168,6 +168,12 @@ impl RefusalReason {
 }
 
 impl TokenRefusal {
+    /// Whether anybody can have written the token: these may come before its signature is verified.
+    pub fn is_unverified(self) -> bool {
+        use TokenRefusal::{AlgNotAllowed, BadSignature, Malformed, UnknownKey};
+        matches!(self, Malformed | AlgNotAllowed | UnknownKey | BadSignature)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             TokenRefusal::Malformed => "malformed",
