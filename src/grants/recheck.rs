@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::clients::Client;
 use crate::identity::checks::{Answered, Checked, Look};
-use crate::identity::{Authentication, Identity, Named};
+use crate::identity::{Authentication, Identity, Named, Outage};
 use crate::oauth2::{GrantId, OAuth2Error, SourceName};
 use crate::storage::grants::GrantRow;
 use crate::storage::{Connection, StorageError, audit, feed, grants};
@@ -118,7 +118,7 @@ async fn checked(app: &Arc<App>, grant: &GrantId, oldest: i64) -> Result<Option<
     let Some(client) = app.clients.find(&row.client_id) else { return Ok(None) };
     let Some(named) = app.sources.find(&row.source).filter(|named| named.can_recheck()) else { return Ok(None) };
     let before = record_of(&row)?;
-    let answered = ask(app, &named.name, &before.subject, oldest).await?;
+    let answered = ask(app, &named.name, &before.subject, oldest).await.map_err(|outage| outage.to_string())?;
     let verdict = match &*answered.answer {
         Authentication::Authenticated(identity) => judge(app, &client, identity, &before)?,
         Authentication::Refused(refusal) => Verdict::Over(refusal.reason.as_str()),
@@ -137,8 +137,11 @@ async fn checked(app: &Arc<App>, grant: &GrantId, oldest: i64) -> Result<Option<
     row.map(|row| told(app, &row)).transpose()
 }
 
-/// Asks the source about a person, no earlier than `oldest`; together with all others who want to know.
-async fn ask(app: &Arc<App>, source: &SourceName, subject: &str, oldest: i64) -> Result<Answered, String> {
+/// Asks the source about a person, no earlier than `oldest`; together with all others who want to know. A question that is under way is
+/// joined, and asked anew if it turns out to have been put before `oldest`.
+///
+/// Errors: there was no answer that is young enough.
+pub(super) async fn ask(app: &Arc<App>, source: &SourceName, subject: &str, oldest: i64) -> Result<Answered, Outage> {
     for _ in 0..TRIES {
         let question = || {
             let (app, source, subject) = (app.clone(), source.clone(), subject.to_owned());
@@ -147,10 +150,10 @@ async fn ask(app: &Arc<App>, source: &SourceName, subject: &str, oldest: i64) ->
         match app.checks.ask(source, subject, question).await {
             Some(answered) if answered.at >= oldest => return Ok(answered),
             Some(_) => {}
-            None => return Err(format!("{source}: the question came to nothing")),
+            None => return Err(Outage::new(source, "the question came to nothing")),
         }
     }
-    Err(format!("{source}: its answers were too old by the time they came"))
+    Err(Outage::new(source, "its answers were too old by the time they came"))
 }
 
 async fn put(app: &App, source: &SourceName, subject: &str) -> Answered {
@@ -159,8 +162,8 @@ async fn put(app: &App, source: &SourceName, subject: &str) -> Answered {
     let at = app.clock.now();
     let answer = match (&turn, app.sources.find(source.as_str())) {
         (Ok(_), Some(named)) => Named::recheck(named, subject).await,
-        (Ok(_), None) => Authentication::Unavailable(crate::identity::Outage::new(source, "the source is gone")),
-        (Err(busy), _) => Authentication::Unavailable(crate::identity::Outage::new(source, busy.reason.clone())),
+        (Ok(_), None) => Authentication::Unavailable(Outage::new(source, "the source is gone")),
+        (Err(busy), _) => Authentication::Unavailable(Outage::new(source, busy.reason.clone())),
     };
     Answered { at, answer: Arc::new(answer) }
 }
