@@ -40,6 +40,7 @@ fn person(source: &str, issuer: &str, subject: &str, username: &str) -> Identity
         facts: Facts::default(),
         assigned_roles: Vec::new(),
         auth_time: NOW,
+        checked_at: NOW,
         amr: Vec::new(),
         upstream: None,
         must_change_password: false,

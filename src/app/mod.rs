@@ -68,6 +68,8 @@ pub struct Throttles {
     pub repeats: Throttle,
     pub addresses: Throttle,
     pub exchanges: Throttle,
+    /// By refresh family: looks at the source.
+    pub refreshes: Throttle,
     pub revocations: Throttle,
 }
 

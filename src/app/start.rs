@@ -3,6 +3,7 @@
 pub mod destinations;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -12,7 +13,7 @@ use super::{App, Throttles};
 use crate::clients::assertion::RemoteKeys;
 use crate::clients::{self, Registry, declared};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError, Problem, SourceKind};
+use crate::config::{self, Config, ConfigError, Problem, Rate, SourceKind};
 use crate::identity::checks::Checks;
 use crate::identity::ldap::Ldap;
 use crate::identity::local::{Hasher, Local};
@@ -29,6 +30,9 @@ use crate::storage::{Storage, StorageError, feed, in_turn, keys, settings};
 use crate::tokens::feed_view::Recent;
 use crate::tokens::kek::Kek;
 use crate::tokens::{Keys, Revocations, TokenError, lifecycle};
+
+/// Looks at the source for one refresh family, on each node: nobody refreshes so often, and who holds a token must not keep a source busy.
+const REFRESHES: Rate = Rate { count: 120, per: Duration::from_secs(60) };
 
 /// Why the parts could not be put together, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,7 @@ impl App {
                 repeats: Throttle::new(limits.address_failures),
                 addresses: Throttle::new(limits.address_failures),
                 exchanges: Throttle::new(limits.exchange_failures),
+                refreshes: Throttle::new(REFRESHES),
                 revocations: Throttle::new(limits.revocations),
             },
             shield,

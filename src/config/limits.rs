@@ -12,7 +12,7 @@ pub struct Limits {
     pub login_failures: Rate,
     /// Failed sign-ins from one client address.
     pub address_failures: Rate,
-    /// Refused token exchanges of one client.
+    /// Refused token exchanges, on each node: of one person through a client that proved itself, else of one client from one address.
     pub exchange_failures: Rate,
     /// Revocation requests of one client.
     pub revocations: Rate,

@@ -43,7 +43,10 @@ impl Attempt {
             attempt.familiar = familiar.inspect_err(|_| throttles.addresses.forgive(&attempt.address))?;
             let wait = if attempt.familiar { throttles.familiar_logins.take(&attempt.own_login()).err() } else { Some(wait) };
             if let Some(wait) = wait {
-                throttles.addresses.forgive(&attempt.address);
+                // A stranger's address has used up one of its tries, or it could make us look in the database without end.
+                if attempt.familiar {
+                    throttles.addresses.forgive(&attempt.address);
+                }
                 return Err(throttled(wait));
             }
         }

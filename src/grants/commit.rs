@@ -97,7 +97,7 @@ impl NewSignIn {
                 record: serde_json::to_string(&self.record).map_err(|reason| StorageError::Invalid(reason.to_string()))?,
                 rv: self.rv,
                 auth_time: identity.auth_time,
-                identity_checked_at: now,
+                identity_checked_at: identity.checked_at,
                 created_at: now,
                 expires_at: ends + self.lifetimes.access + CLOCK_MARGIN,
             },

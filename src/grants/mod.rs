@@ -67,7 +67,7 @@ pub struct Issued {
 /// Answers a token request.
 ///
 /// Errors: those of RFC 6749 section 5.2; 503 when the node cannot follow the feed, or a source or the database is down.
-pub async fn grant(app: &App, caller: &Caller, mut request: TokenRequest) -> Result<Issued, OAuth2Error> {
+pub async fn grant(app: &Arc<App>, caller: &Caller, mut request: TokenRequest) -> Result<Issued, OAuth2Error> {
     let rv = app.rv()?;
     let asked = permit(app, caller, &mut request, rv).inspect_err(|error| {
         let record = Record::refused(Event::GrantRefused, app.clock.now(), error.code.as_str());

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use super::refresh_token::kill_switches;
-use super::sign_in::GrantRecord;
+use super::sign_in::{self, GrantRecord};
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::clients::Client;
 use crate::identity::checks::{Answered, Checked, Look};
-use crate::identity::{Authentication, Identity, Named};
+use crate::identity::{Authentication, Identity, Named, Outage};
 use crate::oauth2::{GrantId, OAuth2Error, SourceName};
 use crate::storage::grants::GrantRow;
 use crate::storage::{Connection, StorageError, audit, feed, grants};
@@ -22,8 +22,8 @@ use crate::tokens::revocation::Kind;
 /// Flights that began too early for us may be joined this often before we give up.
 const TRIES: usize = 4;
 
-/// Bounds the age of what `claims` say about a person by `max_age` seconds: adds when they were checked, and takes away the roles that
-/// they have lost. Answers for how many seconds that holds; None for a grant that is over, or whose source cannot be asked at all.
+/// Bounds the age of what `claims` say about a person by `max_age` seconds: adds when they were checked, and takes away the roles and
+/// groups that they have lost, and the scopes that asked for such a role. Answers for how many seconds that holds; None for a grant that is over, or whose source cannot be asked at all.
 ///
 /// Errors: 503 where the source or the database cannot be reached, or the person's groups cannot be judged.
 pub async fn bound(app: &Arc<App>, claims: &mut AccessClaims, grant: &GrantId, max_age: i64) -> Result<Option<i64>, OAuth2Error> {
@@ -32,10 +32,10 @@ pub async fn bound(app: &Arc<App>, claims: &mut AccessClaims, grant: &GrantId, m
     let oldest = now.saturating_sub(max_age);
     let known = app.checks.known(grant).filter(|known| known.at >= own);
     let at = match known {
-        Some(known) if known.at >= oldest => apply(claims, known),
+        Some(known) if known.at >= oldest => apply(app, claims, &known),
         _ if own >= oldest => own,
         _ => match young_enough(app, grant, oldest).await? {
-            Some(checked) => apply(claims, checked),
+            Some(checked) => apply(app, claims, &checked),
             None => return Ok(None),
         },
     };
@@ -47,14 +47,23 @@ pub async fn bound(app: &Arc<App>, claims: &mut AccessClaims, grant: &GrantId, m
     Ok(Some(at.saturating_add(max_age).saturating_sub(now).max(0)))
 }
 
-/// Never more roles than the token's own.
-fn apply(claims: &mut AccessClaims, checked: Checked) -> i64 {
+/// Never more roles, groups and scopes than the token's own.
+fn apply(app: &App, claims: &mut AccessClaims, checked: &Checked) -> i64 {
+    let newer = claims.identity_checked_at.is_none_or(|own| own < checked.at);
     match &mut claims.roles {
         Some(roles) => roles.retain(|role| checked.roles.contains(role)),
+        // Issued without a look since: what is remembered of the last one may hold a privileged role, which the grant's record does not.
+        None if claims.groups_stale == Some(true) && !newer => {}
         None => claims.roles = Some(checked.roles.to_vec()),
     }
+    if let Some(roles) = &claims.roles {
+        sign_in::keep_earned(app, &mut claims.scope, roles);
+    }
+    if let Some(groups) = &mut claims.groups {
+        groups.retain(|group| checked.groups.contains(group));
+    }
     claims.username.get_or_insert_with(|| checked.username.to_string());
-    if claims.identity_checked_at.is_none_or(|own| own < checked.at) {
+    if newer {
         // The source was asked since the token was issued, so that what is told now is not stale.
         claims.groups_stale = None;
         claims.identity_checked_at = Some(checked.at);
@@ -104,12 +113,12 @@ async fn checked(app: &Arc<App>, grant: &GrantId, oldest: i64) -> Result<Option<
     let id = grant.to_string();
     let Some(row) = app.storage.read(move |c| living(c, &id)).await.map_err(|error| error.to_string())? else { return Ok(None) };
     if row.identity_checked_at >= oldest {
-        return told(&row).map(Some);
+        return told(app, &row).map(Some);
     }
     let Some(client) = app.clients.find(&row.client_id) else { return Ok(None) };
     let Some(named) = app.sources.find(&row.source).filter(|named| named.can_recheck()) else { return Ok(None) };
     let before = record_of(&row)?;
-    let answered = ask(app, &named.name, &before.subject, oldest).await?;
+    let answered = ask(app, &named.name, &before.subject, oldest).await.map_err(|outage| outage.to_string())?;
     let verdict = match &*answered.answer {
         Authentication::Authenticated(identity) => judge(app, &client, identity, &before)?,
         Authentication::Refused(refusal) => Verdict::Over(refusal.reason.as_str()),
@@ -125,11 +134,14 @@ async fn checked(app: &Arc<App>, grant: &GrantId, oldest: i64) -> Result<Option<
     if over {
         app.catch_up().await.map_err(|error| error.to_string())?;
     }
-    row.as_ref().map(told).transpose()
+    row.map(|row| told(app, &row)).transpose()
 }
 
-/// Asks the source about a person, no earlier than `oldest`; together with all others who want to know.
-async fn ask(app: &Arc<App>, source: &SourceName, subject: &str, oldest: i64) -> Result<Answered, String> {
+/// Asks the source about a person, no earlier than `oldest`; together with all others who want to know. A question that is under way is
+/// joined, and asked anew if it turns out to have been put before `oldest`.
+///
+/// Errors: there was no answer that is young enough.
+pub(super) async fn ask(app: &Arc<App>, source: &SourceName, subject: &str, oldest: i64) -> Result<Answered, Outage> {
     for _ in 0..TRIES {
         let question = || {
             let (app, source, subject) = (app.clone(), source.clone(), subject.to_owned());
@@ -138,10 +150,10 @@ async fn ask(app: &Arc<App>, source: &SourceName, subject: &str, oldest: i64) ->
         match app.checks.ask(source, subject, question).await {
             Some(answered) if answered.at >= oldest => return Ok(answered),
             Some(_) => {}
-            None => return Err(format!("{source}: the question came to nothing")),
+            None => return Err(Outage::new(source, "the question came to nothing")),
         }
     }
-    Err(format!("{source}: its answers were too old by the time they came"))
+    Err(Outage::new(source, "its answers were too old by the time they came"))
 }
 
 async fn put(app: &App, source: &SourceName, subject: &str) -> Answered {
@@ -150,8 +162,8 @@ async fn put(app: &App, source: &SourceName, subject: &str) -> Answered {
     let at = app.clock.now();
     let answer = match (&turn, app.sources.find(source.as_str())) {
         (Ok(_), Some(named)) => Named::recheck(named, subject).await,
-        (Ok(_), None) => Authentication::Unavailable(crate::identity::Outage::new(source, "the source is gone")),
-        (Err(busy), _) => Authentication::Unavailable(crate::identity::Outage::new(source, busy.reason.clone())),
+        (Ok(_), None) => Authentication::Unavailable(Outage::new(source, "the source is gone")),
+        (Err(busy), _) => Authentication::Unavailable(Outage::new(source, busy.reason.clone())),
     };
     Answered { at, answer: Arc::new(answer) }
 }
@@ -184,9 +196,12 @@ fn record_of(row: &GrantRow) -> Result<GrantRecord, String> {
     serde_json::from_str(&row.record).map_err(|reason| format!("the record of the grant {} cannot be read: {reason}", row.id))
 }
 
-fn told(row: &GrantRow) -> Result<Checked, String> {
+fn told(app: &App, row: &GrantRow) -> Result<Checked, String> {
     let record = record_of(row)?;
-    Ok(Checked { at: row.identity_checked_at, roles: record.roles.into(), username: record.username.into() })
+    // Groups are long: they are kept for tokens that tell some.
+    let tells = |client: Arc<Client>| client.settings.jwt_claims.iter().any(|claim| claim == "groups");
+    let groups = if app.clients.find(&row.client_id).is_some_and(tells) { record.groups } else { Vec::new() };
+    Ok(Checked { at: row.identity_checked_at, roles: record.roles.into(), groups: groups.into(), username: record.username.into() })
 }
 
 /// The one write after a look.

@@ -1,10 +1,13 @@
 //! RFC 6749 section 6 with rotation and reuse detection (RFC 9700 section 4.14.2). The token names a family and a generation; one
-//! guarded update moves the family on. The person is asked for again at the source each time.
+//! guarded update moves the family on. The person is asked for again at the source each time, by a question that was put after the
+//! request came; requests that come together share it.
+
+use std::sync::Arc;
 
 use super::attempt::{of_caller, unavailable};
 use super::issue::{self, Person, Subject};
 use super::sign_in::{self, GrantRecord, SignedIn};
-use super::{Asked, Caller, Issued, inspect, offline};
+use super::{Asked, Caller, Issued, inspect, offline, recheck};
 use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::identity::Authentication;
@@ -17,7 +20,7 @@ use crate::tokens::CLOCK_MARGIN;
 use crate::tokens::refresh::RefreshClaims;
 use crate::tokens::revocation::Kind;
 
-pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) -> Result<Issued, OAuth2Error> {
+pub async fn grant(app: &Arc<App>, caller: &Caller, asked: Asked, presented: Secret) -> Result<Issued, OAuth2Error> {
     let claims = inspect::refresh_claims(app, presented.expose()).await?.filter(|claims| claims.client_id == caller.client.id);
     let Some(claims) = claims else { return Err(refuse(app, caller, "unknown_refresh_token", asked.now)) };
     let Some(held) = Held::load(app, &claims).await? else { return Err(refuse(app, caller, "unknown_refresh_token", asked.now)) };
@@ -64,7 +67,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
         groups: record.groups.clone(),
         auth_time: held.grant.auth_time,
         amr: record.amr.clone(),
-        identity_checked_at: if stale_for.is_some() { held.grant.identity_checked_at } else { asked.now },
+        identity_checked_at: standing.checked_at,
         stale_for: *stale_for,
         exchanged: record.exchanged,
     };
@@ -89,6 +92,7 @@ pub async fn grant(app: &App, caller: &Caller, asked: Asked, presented: Secret) 
             Some(_) => refresh_audit(caller, &held, Event::RefreshedOffline, asked.now)
                 .detail(serde_json::json!({ "identity_checked_at": held.grant.identity_checked_at, "roles": roles })),
         },
+        checked_at: standing.checked_at,
         now: asked.now,
     };
     let generation = match app.storage.write(move |tx| rotation.write(tx)).await? {
@@ -147,6 +151,8 @@ struct Held {
 /// How the person stands now, or stood when their source could last be asked.
 struct Standing {
     record: GrantRecord,
+    /// When the source was last asked, in seconds.
+    checked_at: i64,
     /// Set where the source was not asked: the longest life of an access token, in seconds.
     stale_for: Option<i64>,
     password_never_changed: bool,
@@ -195,21 +201,35 @@ impl Held {
     }
 
     /// Asks the source again. The inner error is the reason why the person may no longer.
-    async fn standing(&self, app: &App, caller: &Caller, now: i64) -> Result<Result<Standing, String>, OAuth2Error> {
+    ///
+    /// Errors: 429 for too many looks of one family, 503 where the source cannot be asked.
+    async fn standing(&self, app: &Arc<App>, caller: &Caller, now: i64) -> Result<Result<Standing, String>, OAuth2Error> {
         let before: GrantRecord = serde_json::from_str(&self.grant.record).unwrap_or_default();
         let Some(named) = app.sources.find(&self.grant.source) else { return Ok(Err("source_removed".to_owned())) };
-        let identity = match named.recheck(&before.subject).await {
+        app.throttles.refreshes.take(&self.family.id).map_err(|wait| {
+            crate::metrics::sign_in_refused("throttled");
+            app.refusals.record(refused_audit(caller, self, Event::RefreshRefused, "throttled", now));
+            OAuth2Error::too_many_tries(wait)
+        })?;
+        let (checked_at, answer) = match recheck::ask(app, &named.name, &before.subject, now).await {
+            Ok(answered) => (answered.at, answered.answer),
+            Err(outage) => (now, Arc::new(Authentication::Unavailable(outage))),
+        };
+        let identity = match &*answer {
             Authentication::Authenticated(identity) => identity,
             Authentication::Refused(refusal) => return Ok(Err(refusal.reason.as_str().to_owned())),
             Authentication::Unavailable(outage) => {
-                let stale = offline::stale(app, caller, &self.grant, &self.family, now).ok_or_else(|| unavailable(outage))?;
-                return Ok(Ok(Standing { record: stale.record, stale_for: Some(stale.lifetime), password_never_changed: false }));
+                // Outages do not count.
+                app.throttles.refreshes.forgive(&self.family.id);
+                let stale = offline::stale(app, caller, &self.grant, &self.family, now).ok_or_else(|| unavailable(outage.clone()))?;
+                let (stale_for, checked_at) = (Some(stale.lifetime), self.grant.identity_checked_at);
+                return Ok(Ok(Standing { record: stale.record, checked_at, stale_for, password_never_changed: false }));
             }
         };
-        match sign_in::map(app, caller, &identity, now) {
+        match sign_in::map(app, caller, identity, now) {
             Ok((evaluation, roles)) => {
-                let record = GrantRecord::of(&identity, &evaluation, &roles, &self.account.username).with_upstream_of(&before);
-                Ok(Ok(Standing { record, stale_for: None, password_never_changed: identity.password_never_changed }))
+                let record = GrantRecord::of(identity, &evaluation, &roles, &self.account.username).with_upstream_of(&before);
+                Ok(Ok(Standing { record, checked_at, stale_for: None, password_never_changed: identity.password_never_changed }))
             }
             Err(error) if error.code == ErrorCode::InvalidGrant => Ok(Err("denied_by_mapping".to_owned())),
             Err(error) => Err(error),
@@ -261,6 +281,8 @@ struct Rotation {
     grace: i64,
     /// Without a look at the source: what is known about the person grows no younger.
     stale: bool,
+    /// When the source was asked.
+    checked_at: i64,
     refreshed: Record,
     repeated: Record,
     replayed: Record,
@@ -288,8 +310,8 @@ impl Rotation {
                 return Ok(Rotated::Outdated);
             }
         } else {
-            let checked_at = self.now;
-            grants::update_checked(tx, &self.grant.id, &self.record, &rests_on, self.grant.rv, checked_at, self.grant_expires_at)?;
+            let (id, ends) = (&self.grant.id, self.grant_expires_at);
+            grants::update_checked(tx, id, &self.record, &rests_on, self.grant.rv, self.checked_at, ends)?;
         }
         if grants::advance(tx, family, self.claims.generation, self.now, self.idle_expires_at)? {
             audit::insert(tx, &self.refreshed)?;

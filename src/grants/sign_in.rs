@@ -139,11 +139,16 @@ pub fn map(app: &App, caller: &Caller, identity: &Identity, now: i64) -> Result<
 /// The client's scopes that a person with `roles` gets.
 pub fn scope_for(app: &App, asked: Option<Scope>, allowed: &Scope, roles: &[String]) -> Scope {
     let mut scope = asked.unwrap_or_else(|| allowed.clone());
+    keep_earned(app, &mut scope, roles);
+    scope
+}
+
+/// Takes away the scopes whose role (`requires_role`) is not among `roles`.
+pub fn keep_earned(app: &App, scope: &mut Scope, roles: &[String]) {
     scope.retain(|token| {
         let needs = app.config.scopes.get(token).and_then(|settings| settings.requires_role.as_ref());
         needs.is_none_or(|role| roles.contains(role))
     });
-    scope
 }
 
 /// Turns an identity into tokens. `asked.rv` must be older than the identity: a revocation in between is then seen.
@@ -171,7 +176,7 @@ pub async fn complete(app: &App, caller: &Caller, mut asked: Asked, identity: Id
         groups: identity.group_names(),
         auth_time: identity.auth_time,
         amr: identity.amr.clone(),
-        identity_checked_at: asked.now,
+        identity_checked_at: identity.checked_at,
         stale_for: None,
         exchanged: grant == GrantType::TokenExchange,
     };

@@ -29,6 +29,8 @@ pub struct Checked {
     pub at: i64,
     /// The roles that what was issued for the grant still may have.
     pub roles: Arc<[String]>,
+    /// All groups of the person, as names; none for a client whose tokens tell no groups.
+    pub groups: Arc<[String]>,
     pub username: Arc<str>,
 }
 
@@ -215,7 +217,7 @@ mod tests {
     use super::*;
 
     fn checked(at: i64) -> Checked {
-        Checked { at, roles: Arc::from(["reader".to_owned()]), username: "ann".into() }
+        Checked { at, roles: Arc::from(["reader".to_owned()]), groups: Arc::default(), username: "ann".into() }
     }
 
     #[test]

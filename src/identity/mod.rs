@@ -44,6 +44,8 @@ pub struct Identity {
     pub assigned_roles: Vec<String>,
     /// `auth_time`: when the person proved who they are, in seconds.
     pub auth_time: i64,
+    /// As of when groups and claims are known, in seconds: when the source was asked, or when the provider issued the id token.
+    pub checked_at: i64,
     /// RFC 8176.
     pub amr: Vec<String>,
     /// Where an exchanged token came from.
@@ -166,6 +168,12 @@ impl RefusalReason {
 }
 
 impl TokenRefusal {
+    /// Whether anybody can have written the token: these may come before its signature is verified.
+    pub fn is_unverified(self) -> bool {
+        use TokenRefusal::{AlgNotAllowed, BadSignature, Malformed, UnknownKey};
+        matches!(self, Malformed | AlgNotAllowed | UnknownKey | BadSignature)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             TokenRefusal::Malformed => "malformed",

@@ -104,7 +104,8 @@ pub fn recorded(c: &mut Connection, since: i64, before: Option<&str>, limit: i64
     Ok(recent.order(grants::id.desc()).limit(limit).select(columns).load(c)?)
 }
 
-/// Writes what a new look at the person's source found; false if the grant is gone.
+/// Writes what a new look at the person's source found; false if the grant is gone. Where a newer look was written meanwhile, its record
+/// and time stand, and only the end of the grant and what it rests on are written.
 pub fn update_checked(
     tx: &mut Connection,
     id: &str,
@@ -114,25 +115,24 @@ pub fn update_checked(
     identity_checked_at: i64,
     expires_at: i64,
 ) -> Result<bool, StorageError> {
-    let set = (
-        grants::record.eq(record),
-        grants::rv.eq(rv),
-        grants::identity_checked_at.eq(identity_checked_at),
-        grants::expires_at.eq(expires_at),
-    );
-    let there = diesel::update(grants::table.find(id)).set(set).execute(tx)? > 0;
+    let issued = (grants::rv.eq(rv), grants::expires_at.eq(expires_at));
+    let found = (grants::record.eq(record), grants::identity_checked_at.eq(identity_checked_at));
+    let not_newer = grants::table.find(id).filter(grants::identity_checked_at.le(identity_checked_at));
+    let there = diesel::update(not_newer).set((found, issued)).execute(tx)? > 0
+        || diesel::update(grants::table.find(id)).set(issued).execute(tx)? > 0;
     if there {
         causes::replace(tx, id, rests_on, identity_checked_at)?;
     }
     Ok(there)
 }
 
-/// Writes what a look between two refreshes found, unless a newer one did; false then, or if the grant is gone. Neither `rv` nor the
+/// Writes what a look between two refreshes found, unless one that is as new did (a refresh may share the look, and its record says
+/// more); false then, or if the grant is gone. Neither `rv` nor the
 /// end of the grant moves: what was revoked stays so.
 pub fn update_rechecked(tx: &mut Connection, id: &str, record: &str, identity_checked_at: i64) -> Result<bool, StorageError> {
-    let not_newer = grants::table.find(id).filter(grants::identity_checked_at.le(identity_checked_at));
+    let older = grants::table.find(id).filter(grants::identity_checked_at.lt(identity_checked_at));
     let set = (grants::record.eq(record), grants::identity_checked_at.eq(identity_checked_at));
-    Ok(diesel::update(not_newer).set(set).execute(tx)? > 0)
+    Ok(diesel::update(older).set(set).execute(tx)? > 0)
 }
 
 /// Writes the roles of a refresh without a look at the source; false if somebody looked after `identity_checked_at`, whose record

@@ -173,8 +173,9 @@ on_both_databases! {
     async fn a_group_that_is_left_takes_its_roles_along(database) {
         let ldap = Ldap::shared();
         let group = ldap.add_group(&[Ldap::SERVICE_DN]);
-        let house = House::new(Setup::new(database).ldap("corp", &ldap, "").config(&mapping(&group)), "1s").await;
-        let jwt = house.server.client_add(&[&APP[..], &["--token-format", "jwt"]].concat()).await;
+        let config = format!("{}[scope.build]\nrequires_role = \"builder\"\n", mapping(&group));
+        let house = House::new(Setup::new(database).ldap("corp", &ldap, "").config(&config), "1s").await;
+        let jwt = house.server.client_add(&[&APP[..], &["--scope", "build", "--token-format", "jwt", "--jwt-claim", "groups"]].concat()).await;
         let person = ldap.add_person(&[&group]);
         let opaque = house.server.sign_in(&house.app, &person.uid, &person.password).await.access_token();
         let jwt = house.server.sign_in(&jwt, &person.uid, &person.password).await.access_token();
@@ -189,10 +190,15 @@ on_both_databases! {
             assert!(answer.json["cache_for"].as_i64().unwrap() <= 1, "{}", answer.body);
             assert_eq!(answer.text("username"), person.uid);
         }
+        // The scope goes with its role, and the group from those that the JWT lists.
+        let told = async || house.ask(&jwt).await;
+        assert_eq!((told().await.text("scope"), &told().await.json["groups"]), ("read".to_owned(), &json!([])));
         ldap.join(&group, &person.dn);
         for token in [&opaque, &jwt] {
             eventually(SOON, "the role does not come back", async || house.ask(token).await.roles() == ["builder", "user"]).await;
         }
+        let back = told().await;
+        assert_eq!((back.text("scope").split(' ').count(), &back.json["groups"]), (2, &json!([Ldap::group_dn(&group)])), "{}", back.body);
         // Never more than what was issued: a token from before a promotion does not grow.
         let later = ldap.add_person(&[]);
         let token = house.server.sign_in(&house.app, &later.uid, &later.password).await.access_token();
@@ -316,10 +322,16 @@ on_both_databases! {
 
     async fn a_source_that_cannot_be_asked_again_is_inactive_past_it(database) {
         let okta = Oidc::issuer().await;
-        let house = House::new(Setup::new(database).okta("okta", &okta, ""), "2s").await;
+        let house = House::new(Setup::new(database).okta("okta", &okta, ""), "8s").await;
         let exchange = house.server.client_add(&["--grant", "urn:ietf:params:oauth:grant-type:token-exchange", "--scope", "read"]).await;
         let token = house.server.exchange(&exchange, &okta.mint("alice").await, &[]).await.access_token();
         assert!(checked_at(&house.ask(&token).await) > 0);
+        // What an id token says is as old as the token, not as its exchange.
+        let iat = Clock::System.now() - 60;
+        let old = okta.mint_with(json!({"account": "alice", "claims": {"iat": iat}})).await;
+        let old = house.server.exchange(&exchange, &old, &[]).await.access_token();
+        assert_eq!(checked_at(&house.server.introspect(&house.easy, &old).await), iat);
+        assert_eq!(house.ask(&old).await.ok(), &json!({ "active": false }));
         house.goes_inactive(&token).await;
         assert!(house.server.is_active(&house.easy, &token).await, "it was not revoked: nobody said no");
     }

@@ -318,14 +318,19 @@ on_both_databases! {
         let ground = Ground::new(database, "", "[limits]\nexchange_failures = \"3/5m\"\n").await;
         let used = ground.okta.mint("alice").await;
         ground.exchange(&used).await.ok();
-        ground.exchange(&used).await.refused(400, "invalid_grant");
-        for _ in 0..2 {
+        // What anybody can write keeps nobody out, not even whom it names.
+        for _ in 0..4 {
             ground.exchange("a.b.c").await.refused(400, "invalid_request");
+            ground.exchange(&without_signature(&used)).await.refused(400, "invalid_request");
+        }
+        for _ in 0..3 {
+            ground.exchange(&used).await.refused(400, "invalid_grant");
         }
         let token = ground.okta.mint("alice").await;
         let answer = ground.exchange(&token).await;
         answer.refused(429, "temporarily_unavailable");
         assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+        ground.exchange(&ground.okta.mint("bob").await).await.ok();
         let other = ground.server.client_add(&CLIENT).await;
         ground.server.exchange(&other, &token, &[]).await.ok();
     }

@@ -97,7 +97,7 @@ on_both_databases! {
     async fn within_the_grace_the_last_good_groups_count(database) {
         let ground = Ground::new(database).await;
         let app = ground.client(&["--offline-grace", "4h", "--offline-access-lifetime", "2m"]).await;
-        let jwt = ["--offline-grace", "4h", "--token-format", "jwt", "--jwt-claim", "roles", "--role-ceiling", "u*", "--role-ceiling", "countersign:*"];
+        let jwt = ["--offline-grace", "4h", "--token-format", "jwt", "--jwt-claim", "roles", "--jwt-claim", "groups", "--role-ceiling", "u*", "--role-ceiling", "countersign:*"];
         let (jwt, none) = (ground.client(&jwt).await, ground.client(&[]).await);
         let (held, of_jwt, of_none) = (ground.sign_in(&app).await, ground.sign_in(&jwt).await, ground.sign_in(&none).await);
         let before = ground.server.introspect(&app, &held.access_token()).await;
@@ -118,6 +118,7 @@ on_both_databases! {
         assert_eq!(ground.server.introspect(&app, &again.access_token()).await.json["identity_checked_at"], before.json["identity_checked_at"]);
         let said = payload(&ground.refreshed(&jwt, &of_jwt.text("refresh_token")).await.access_token());
         assert_eq!((&said["groups_stale"], &said["roles"]), (&json!(true), &json!(["user"])), "under the ceiling of its client: {said}");
+        assert_eq!(said["groups"], Value::Null, "none, since some are of privileged rules: {said}");
         assert!(said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap() <= 300, "{said}");
         // Who has no policy hears 503 all the time, and so does who signs in.
         ground.server.refresh(&none, &of_none.text("refresh_token")).await.unavailable();

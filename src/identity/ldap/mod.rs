@@ -265,12 +265,14 @@ impl Ldap {
             with_subject(Refusal::new(RefusalReason::NotEligible, format!("{} has no {attribute}", entry.dn)), subject)
         })?;
         let cached = if freshness == Freshness::Cached { self.memory.get(subject) } else { None };
-        let groups = match cached {
-            Some(groups) => groups,
+        let (checked_at, groups) = match cached {
+            Some(known) => known,
             None => {
+                // Before the directory looks: what changes there meanwhile may be missing.
+                let at = self.clock.now();
                 let groups = groups::read(&self.plan, &self.memory, reader, entry, freshness == Freshness::WithPaths).await?;
-                self.memory.put(subject, &groups);
-                groups
+                self.memory.put(subject, at, &groups);
+                (at, groups)
             }
         };
         Ok(Identity {
@@ -287,6 +289,7 @@ impl Ldap {
             claimed_groups: Vec::new(),
             assigned_roles: Vec::new(),
             auth_time: 0,
+            checked_at,
             amr: Vec::new(),
             upstream: None,
             must_change_password: false,

@@ -150,6 +150,7 @@ impl Local {
             claimed_groups: Vec::new(),
             assigned_roles: roles,
             auth_time: self.clock.now(),
+            checked_at: self.clock.now(),
             amr: vec!["pwd".to_owned()],
             upstream: None,
             must_change_password: password.as_ref().is_some_and(|p| p.must_change),

@@ -163,8 +163,10 @@ impl Oidc {
                 .map_err(|reason| Halt::Down(Outage { retry_after: fetched.retry_after, ..Outage::new(&self.name, reason) }))?;
             userinfo::fill(&self.settings, &mut claims, answer.map_err(about)?).map_err(about)?;
         }
+        let mut asked_at = None;
         match (groups::look(&self.settings, &claims).map_err(about)?, &self.management) {
             (Groups::Absent | Groups::Incomplete(_), Some(management)) => {
+                asked_at = Some(self.clock.now());
                 let names = management.groups(&subject).await.map_err(|unanswered| match unanswered {
                     Unanswered::Gone => about((TokenRefusal::SubjectRejected, "Okta's API knows nobody with this sub".to_owned())).into(),
                     Unanswered::Down(reason, retry_after) => Halt::Down(Outage { retry_after, ..Outage::new(&self.name, reason) }),
@@ -177,7 +179,8 @@ impl Oidc {
             }
             _ => groups::settle(&self.settings, &claims).map_err(about)?,
         }
-        Ok(self.identity(token, &claims, times, &subject))
+        let identity = self.identity(token, &claims, times, &subject);
+        Ok(Identity { checked_at: asked_at.unwrap_or(identity.checked_at), ..identity })
     }
 
     fn down(&self, reason: impl Into<String>) -> Halt {
@@ -242,6 +245,7 @@ impl Oidc {
             email,
             name: configured(&self.settings.name, "name"),
             auth_time: times.authenticated_at.unwrap_or(times.issued_at),
+            checked_at: self.clock.now().min(times.issued_at),
             amr: claims::methods(claims),
             upstream: Some(upstream),
             facts: Facts { groups: Vec::new(), claims: claims.clone() },

@@ -72,6 +72,7 @@ impl Oidc {
             Err(cannot) => return cannot,
         };
         let refused = |refusal: Refusal| Authentication::Refused(Refusal { subject: Some(subject.to_owned()), ..refusal });
+        let checked_at = self.clock.now();
         let answer = async {
             match management.refusal(subject).await? {
                 Some(refusal) => Ok(Err(refusal)),
@@ -100,6 +101,7 @@ impl Oidc {
             claimed_groups: names,
             assigned_roles: Vec::new(),
             auth_time: 0,
+            checked_at,
             amr: Vec::new(),
             upstream: None,
             must_change_password: false,

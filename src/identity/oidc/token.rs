@@ -61,6 +61,11 @@ impl UnverifiedIdToken {
         &self.issuer
     }
 
+    /// `sub`, only for telling whose tries a refusal counts against.
+    pub fn subject(&self) -> &str {
+        self.claims.get("sub").and_then(Value::as_str).unwrap_or_default()
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&Value> {
         self.header.get(name)
     }

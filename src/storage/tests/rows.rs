@@ -111,6 +111,11 @@ on_both! {
             assert!(!grants::update_stale(tx, "g1", "{}", &rests_on, 20, 26)?);
             let found = grants::find(tx, "g1")?.unwrap();
             assert_eq!((found.record.as_str(), found.rv, found.identity_checked_at, found.expires_at), ("{\"z\":1}", 4, 25, 90));
+            // Nor does a refresh whose look is older than the last that was written.
+            assert!(grants::update_checked(tx, "g1", "{}", &rests_on, 4, 24, 95)?);
+            let found = grants::find(tx, "g1")?.unwrap();
+            assert_eq!((found.record.as_str(), found.identity_checked_at, found.expires_at), ("{\"z\":1}", 25, 95));
+            assert!(grants::update_checked(tx, "g1", "{\"z\":1}", &rests_on, 4, 25, 90)?);
             grants::insert_family(tx, &family("f1", "g1", 100, 100))?;
             grants::insert_family(tx, &family("f2", "g1", 100, 100))?;
             assert!(grants::advance(tx, "f1", 1, 30, 110)? && !grants::advance(tx, "f1", 1, 31, 111)?);

@@ -146,12 +146,21 @@ fn too_many(plan: &Plan) -> Failure {
     Failure::new(format!("more groups than max_groups = {}", plan.max_groups))
 }
 
+/// One person's groups.
+#[derive(Debug)]
+struct Known {
+    since: Instant,
+    /// When the directory was asked, in seconds.
+    at: i64,
+    groups: Vec<Group>,
+}
+
 /// What is known of a directory's groups: the last complete answer for each subject, for a short while, and whether it searches in
 /// chains. Failures are never kept.
 #[derive(Debug)]
 pub struct Memory {
     keep: Duration,
-    entries: Mutex<HashMap<String, (Instant, Vec<Group>)>>,
+    entries: Mutex<HashMap<String, Known>>,
     /// Probed once; the reason why not.
     searches_in_chains: OnceCell<Result<(), String>>,
 }
@@ -161,19 +170,20 @@ impl Memory {
         Memory { keep, entries: Mutex::default(), searches_in_chains: OnceCell::new() }
     }
 
-    pub fn get(&self, subject: &str) -> Option<Vec<Group>> {
+    /// When the directory was asked, in seconds, and what it said.
+    pub fn get(&self, subject: &str) -> Option<(i64, Vec<Group>)> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.get(subject).filter(|(since, _)| Clock::since(*since) < self.keep).map(|(_, groups)| groups.clone())
+        entries.get(subject).filter(|known| Clock::since(known.since) < self.keep).map(|known| (known.at, known.groups.clone()))
     }
 
-    pub fn put(&self, subject: &str, groups: &[Group]) {
+    pub fn put(&self, subject: &str, at: i64, groups: &[Group]) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= REMEMBERED && !entries.contains_key(subject) {
-            entries.retain(|_, (since, _)| Clock::since(*since) < self.keep);
+            entries.retain(|_, known| Clock::since(known.since) < self.keep);
             if entries.len() >= REMEMBERED {
                 entries.clear();
             }
         }
-        entries.insert(subject.to_owned(), (Clock::monotonic(), groups.to_vec()));
+        entries.insert(subject.to_owned(), Known { since: Clock::monotonic(), at, groups: groups.to_vec() });
     }
 }
