@@ -18,9 +18,11 @@ const PASSWORD_STATE: [&str; 2] = [PASSWORD_CHANGED, "pwdLastSet"];
 enum Bound {
     Yes(Connection),
     No(Refusal),
+    /// Refused, and perhaps not for the password.
+    Unexplained(Refusal),
     /// The directory was not asked, or said that it decided nothing.
     Undecided(Failure),
-    /// The password was sent, and no answer came.
+    /// The password was sent, and no answer came, or one that leaves open whether the directory counts it.
     InDoubt(Failure),
 }
 
@@ -160,6 +162,11 @@ impl Ldap {
                 };
                 (proof, Authentication::Refused(refusal))
             }
+            // It counts, and the same password may be tried again.
+            Bound::Unexplained(refusal) => {
+                let refusal = Refusal { subject: subject.map(str::to_owned), ..refusal };
+                (Proof::Refused, Authentication::Refused(refusal))
+            }
             Bound::Undecided(failure) => (Proof::Uncounted, self.answer(Err(failure.into()))),
             Bound::InDoubt(failure) => (Proof::InDoubt, self.answer(Err(failure.into()))),
             Bound::Yes(_) => (Proof::Uncounted, self.answer(Err(Failure::new("a bind was taken for none").into()))),
@@ -174,7 +181,9 @@ impl Ldap {
             let nobody = Secret::generate("nobody-");
             let name = format!("cn={},{}", nobody.expose(), self.plan.user_base);
             match self.bind(&name, &nobody).await {
-                Bound::Yes(_) | Bound::No(_) => (Proof::Wrong, Authentication::Refused(Refusal::new(reason, detail))),
+                Bound::Yes(_) | Bound::No(_) | Bound::Unexplained(_) => {
+                    (Proof::Wrong, Authentication::Refused(Refusal::new(reason, detail)))
+                }
                 undecided => self.not_bound(undecided, None),
             }
         };
@@ -187,6 +196,8 @@ impl Ldap {
             Ok((connection, answer)) => match verdict::of(&answer) {
                 Verdict::Yes => Bound::Yes(connection),
                 Verdict::No(reason, codes) => Bound::No(Refusal::new(reason, codes)),
+                Verdict::Unexplained(codes) => Bound::Unexplained(Refusal::new(RefusalReason::BadPassword, codes)),
+                Verdict::InDoubt(reason) => Bound::InDoubt(Failure::new(reason)),
                 Verdict::Unknown(reason) => Bound::Undecided(Failure::new(reason)),
             },
             // Nobody could be reached, so nothing was sent.

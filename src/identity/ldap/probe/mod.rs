@@ -191,6 +191,15 @@ impl Server<'_> {
                     return (Bound::Yes, Some(connection));
                 }
                 Verdict::Unknown(reason) => findings.fail("service bind", reason, "do as it says, or ask whoever runs the directory"),
+                // Perhaps counted: as after a refusal, no other server is asked.
+                Verdict::InDoubt(reason) => {
+                    findings.fail("service bind", reason, "see whether the domain controllers reach each other");
+                    return (Bound::Refused, None);
+                }
+                Verdict::Unexplained(codes) => {
+                    findings.fail("service bind", format!("the directory refuses {dn} ({codes})"), "see the directory's log for why");
+                    return (Bound::Refused, None);
+                }
                 Verdict::No(reason, codes) => {
                     let mend = match reason {
                         RefusalReason::BadPassword | RefusalReason::UnknownUser => {
