@@ -79,11 +79,21 @@ pub async fn probe(name: &SourceName, config: &LdapSource, clock: &Clock, accoun
                 Err(problems) => unreadable(&mut own, problems),
             }
         }
-        None if config.bind_dn.is_none() => own.warn(
-            "people",
-            "there is no service account, so that people and groups cannot be looked at, and no refresh tokens are issued",
-            "set bind_dn and bind_password_file, or accept that people sign in each time",
-        ),
+        None if config.bind_dn.is_none() => {
+            own.warn(
+                "people",
+                "there is no service account, so that people and groups cannot be looked at, and no refresh tokens are issued",
+                "set bind_dn and bind_password_file, or accept that people sign in each time",
+            );
+            if Ldap::new(name.clone(), config, clock.clone()).is_ok_and(|ldap| ldap.counts_by_name()) {
+                own.warn(
+                    "lockout",
+                    "people have two names to bind with, userPrincipalName and sAMAccountName, and without a service account wrong passwords \
+                     are counted for each name: strangers have half the tries for each",
+                    "set bind_dn and bind_password_file, or give nobody a userPrincipalName that differs from the sAMAccountName",
+                );
+            }
+        }
         None => own.fail("people", "not looked at: no server takes the service account", "mend what failed above first"),
     }
     findings.add(own.done());
