@@ -26,7 +26,7 @@ impl Attempt {
     /// Errors: 429 for too many failed tries with this login or from this address, 503 for the database.
     pub async fn begin(app: &App, caller: &Caller, login: &str, password: &Secret) -> Result<Attempt, OAuth2Error> {
         let address = network(caller.address);
-        let attempt = Try { login, password, network: &address, shield: &app.shield };
+        let attempt = Try { login, password, network: &address, shield: &app.shield, house: None };
         let fingerprint = app.shield.fingerprint(caller.client.id.as_str(), &attempt);
         let throttles = &app.throttles;
         let throttled = |wait| {
@@ -55,7 +55,7 @@ impl Attempt {
 
     /// Who tries what, for the sources.
     pub fn of<'a>(&'a self, app: &'a App, login: &'a str, password: &'a Secret) -> Try<'a> {
-        Try { login, password, network: &self.address, shield: &app.shield }
+        Try { login, password, network: &self.address, shield: &app.shield, house: None }
     }
 
     /// Not counted after all. Failures before it stay counted: they may be somebody else's.

@@ -43,8 +43,12 @@ impl Upstream<'_> {
     pub async fn authenticate(&self, app: &App, presented: &Secret, endpoint: &str) -> Result<VerifiedRevocation, OAuth2Error> {
         let key = format!("{} {USED} {}", self.source, network(self.address));
         let throttled = |wait| self.refused(app, "throttled", "", OAuth2Error::too_many_tries(wait));
-        app.throttles.exchanges.check(&key).map_err(throttled)?;
+        // Only after the verification: the address may be shared, and whoever sends rubbish from it must not hold up the provider.
+        // Fetches of keys, the only costly part, have a budget of their own.
         let invalid = |refusal: Refusal| {
+            if let Err(wait) = app.throttles.exchanges.check(&key) {
+                return throttled(wait);
+            }
             app.throttles.exchanges.fail(&key);
             let error = OAuth2Error::new(ErrorCode::InvalidToken, "the token of the request is not valid");
             self.refused(app, refusal.reason.as_str(), &refusal.detail, error)

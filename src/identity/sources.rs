@@ -3,6 +3,7 @@
 use super::ldap::Ldap;
 use super::local::Local;
 use super::oidc::Oidc;
+use super::shield::Limits;
 use super::{Authentication, Refusal, RefusalReason, Try};
 use crate::metrics::{self, SignIn};
 use crate::oauth2::SourceName;
@@ -58,8 +59,15 @@ impl Sources {
     /// Asks the sources that know passwords: the one named, else those of the login's domain, else all, in order. Only "no such
     /// user" moves on to the next; a bad password or an outage ends it. Somebody whom nobody knows is treated as one of the first.
     pub async fn authenticate(&self, attempt: &Try<'_>, only: Option<&str>, admits: impl Fn(&str) -> bool) -> Authentication {
+        let chosen: Vec<&Named> = self.choose(attempt.login, only, admits).collect();
+        let limits = chosen.iter().filter_map(|named| match &named.source {
+            Source::Local(_) => Some(attempt.shield.limits_of(None)),
+            Source::Ldap(ldap) => Some(attempt.shield.limits_of(ldap.lockout())),
+            Source::Oidc(_) => None,
+        });
+        let attempt = &Try { house: limits.reduce(Limits::under), ..*attempt };
         let (mut last, mut first) = (None, None);
-        for named in self.choose(attempt.login, only, admits) {
+        for named in chosen {
             let answer = match &named.source {
                 Source::Local(local) => local.authenticate(attempt).await,
                 Source::Ldap(ldap) => ldap.authenticate(attempt).await,

@@ -118,6 +118,9 @@ on_both_databases! {
         let alice = json!({"groups": ["Everyone", "eng-backend"], "status": "ACTIVE", "answers_as": null});
         for trouble in [
             answer("user", 500), answer("user", 0), answer("user", 401), answer("groups", 500), answer("groups", 403),
+            // Not as Okta says that somebody is gone: a proxy, or a base_url that leads elsewhere.
+            answer("user", 404), answer("groups", 404),
+            json!({"answer": {"path": "user", "status": 404, "body": {"errorCode": "E0000022"}}}),
             json!({"answer": {"path": "user", "status": 200, "body": []}}),
             json!({"answer": null, "users": {"00ualice": {"status": "ON_HOLIDAY"}}}),
             json!({"users": {"00ualice": {"status": "ACTIVE", "answers_as": "00ubob"}}}),

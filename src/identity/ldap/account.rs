@@ -73,23 +73,24 @@ impl ServiceAccount {
             }
             let password = self.password().map_err(|reason| Failure::new(format!("bind_password_file: {reason}")))?;
             let (connection, answer) = dialer.bind(&self.dn, &password).await?;
-            match verdict::of(&answer) {
+            let (reason, codes) = match verdict::of(&answer) {
                 Verdict::Yes => {
                     self.note(None);
                     return Ok((connection, stamp));
                 }
                 Verdict::Unknown(reason) => return Err(Failure::new(format!("bind as {}: {reason}", self.dn))),
-                Verdict::No(reason, codes) => {
-                    let rest = if reason == RefusalReason::BadPassword { REST } else { REST_OF_STATES };
-                    let why = format!("{}, {codes}", reason.as_str());
-                    let failure = Failure::new(format!(
-                        "the directory refuses the service account {} ({why}); check bind_dn and bind_password_file",
-                        self.dn
-                    ));
-                    self.note(Some(Refused { stamp: stamp.clone(), at: Clock::monotonic(), rest, why }));
-                    before = Some((stamp, failure));
-                }
-            }
+                Verdict::No(reason, codes) => (Some(reason), codes),
+                // It may have been counted all the same.
+                Verdict::Unexplained(codes) | Verdict::InDoubt(codes) => (None, codes),
+            };
+            let rest = if reason == Some(RefusalReason::BadPassword) { REST } else { REST_OF_STATES };
+            let why = format!("{}, {codes}", reason.map_or("unexplained", RefusalReason::as_str));
+            let failure = Failure::new(format!(
+                "the directory refuses the service account {} ({why}); check bind_dn and bind_password_file",
+                self.dn
+            ));
+            self.note(Some(Refused { stamp: stamp.clone(), at: Clock::monotonic(), rest, why }));
+            before = Some((stamp, failure));
         }
     }
 

@@ -42,28 +42,43 @@ impl Entry {
         self.values(attribute).filter_map(|value| std::str::from_utf8(value).ok())
     }
 
+    /// All values of an attribute. The error is for a list that would be shorter than what the server sent: a value that is no text.
+    pub fn all_texts<'a>(&'a self, attribute: &'a str) -> Result<Vec<&'a str>, String> {
+        self.values(attribute).map(|value| text_of(attribute, value)).collect()
+    }
+
     /// The first value that is text and not blank.
     pub fn text<'a>(&'a self, attribute: &'a str) -> Option<&'a str> {
         self.texts(attribute).find(|value| !value.trim().is_empty())
     }
 
     /// A piece of an attribute that the server does not send whole ([MS-ADTS] section 3.1.1.3.1.3.3): `member;range=0-1499`. None
-    /// where it came whole, or not at all.
-    pub fn piece<'a>(&'a self, attribute: &str) -> Option<Piece<'a>> {
-        self.attributes.iter().find_map(|(name, values)| {
+    /// where it came whole, or not at all. The error is for a piece that cannot be read: then nobody knows what is missing.
+    pub fn piece<'a>(&'a self, attribute: &str) -> Result<Option<Piece<'a>>, String> {
+        let mut pieces = self.attributes.iter().filter_map(|(name, values)| {
             let (base, option) = name.split_once(';')?;
             let range = option.get(..6).filter(|start| start.eq_ignore_ascii_case("range=")).and(option.get(6..))?;
-            let (_, last) = range.split_once('-')?;
-            let next = if last == "*" { None } else { Some(last.parse::<u32>().ok()?.checked_add(1)?) };
-            let values = values.iter().filter_map(|value| std::str::from_utf8(value).ok()).collect();
-            base.eq_ignore_ascii_case(attribute).then_some(Piece { values, next })
-        })
+            base.eq_ignore_ascii_case(attribute).then_some((range, values))
+        });
+        let Some((range, values)) = pieces.next() else { return Ok(None) };
+        let next = match range.split_once('-') {
+            Some((_, "*")) => Some(None),
+            Some((_, last)) => last.parse::<u32>().ok().and_then(|last| last.checked_add(1)).map(Some),
+            None => None,
+        };
+        let next = next.filter(|_| pieces.next().is_none()).ok_or_else(|| format!("{attribute};range={range:?} is no single range"))?;
+        let values = values.iter().map(|value| text_of(attribute, value)).collect::<Result<_, _>>()?;
+        Ok(Some(Piece { values, next }))
     }
 
     fn values<'a>(&'a self, attribute: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.attributes.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(attribute));
         named.flat_map(|(_, values)| values.iter().map(Vec::as_slice))
     }
+}
+
+fn text_of<'a>(attribute: &str, value: &'a [u8]) -> Result<&'a str, String> {
+    std::str::from_utf8(value).map_err(|_| format!("a value of {attribute} is no text"))
 }
 
 /// Some of the values of an attribute.
@@ -104,12 +119,28 @@ mod tests {
             let values = tag(PL::C(vec![text(b"cn=a"), text(b"cn=b")]));
             Entry::read(tag(PL::C(vec![text(b"cn=g"), tag(PL::C(vec![tag(PL::C(vec![text(name), values]))]))]))).unwrap()
         };
-        let piece = |next| Some(Piece { values: vec!["cn=a", "cn=b"], next });
+        let piece = |next| Ok(Some(Piece { values: vec!["cn=a", "cn=b"], next }));
         assert_eq!(entry(b"member;range=0-1499").piece("MEMBER"), piece(Some(1500)));
         assert_eq!(entry(b"Member;Range=1500-*").piece("member"), piece(None));
-        for other in [&b"member"[..], b"member;binary", b"memberOf;range=0-1", b"member;range=0-x", b"member;range=0-4294967295"] {
-            assert_eq!(entry(other).piece("member"), None);
+        for other in [&b"member"[..], b"member;binary", b"memberOf;range=0-1"] {
+            assert_eq!(entry(other).piece("member"), Ok(None));
         }
+        for malformed in
+            [&b"member;range=0-x"[..], b"member;range=0-4294967295", b"Member;Range=", b"member;range=1", b"member;range=0-1;x"]
+        {
+            entry(malformed).piece("member").unwrap_err();
+        }
+    }
+
+    #[test]
+    fn values_that_are_no_text_make_no_shorter_list() {
+        let entry = |name: &[u8]| {
+            let values = tag(PL::C(vec![text(b"cn=a"), text(b"\xff")]));
+            Entry::read(tag(PL::C(vec![text(b"cn=g"), tag(PL::C(vec![tag(PL::C(vec![text(name), values]))]))]))).unwrap()
+        };
+        entry(b"member").all_texts("MEMBER").unwrap_err();
+        entry(b"member;range=0-*").piece("member").unwrap_err();
+        assert_eq!(entry(b"memberOf").all_texts("member"), Ok(vec![]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ldap3::Scope;
 
 use super::connection::{Connection, Failure, Search};
 use super::entry::Entry;
-use super::escape::any_equals;
+use super::escape::{all_of, any_equals};
 use super::{Ldap, Reader};
 use crate::identity::RefusalReason;
 
@@ -28,6 +28,21 @@ impl Ldap {
         reader: &mut Reader<'_>,
         login: &str,
     ) -> Result<Result<Entry, (RefusalReason, String)>, Failure> {
+        let filter = self.plan.user_filter.as_deref();
+        self.principal_within(reader, login, filter).await
+    }
+
+    /// Whom a bind would be for, whether or not user_filter admits them: their account can be locked all the same.
+    pub(super) async fn find_named(&self, reader: &mut Reader<'_>, login: &str) -> Result<Result<Entry, (RefusalReason, String)>, Failure> {
+        self.principal_within(reader, login, None).await
+    }
+
+    async fn principal_within(
+        &self,
+        reader: &mut Reader<'_>,
+        login: &str,
+        user_filter: Option<&str>,
+    ) -> Result<Result<Entry, (RefusalReason, String)>, Failure> {
         let principal = self.plan.bind.fill(login).unwrap_or_default();
         let stem = self.plan.bind.stem(login);
         let plan = &self.plan;
@@ -35,6 +50,7 @@ impl Ldap {
         let logins = plan.login_attributes.iter().map(|attribute| (attribute.as_str(), stem));
         let matches = any_equals(logins.chain([(PRINCIPAL, principal.as_str())]));
         let mut search = self.person_search(&plan.user_base, plan.user_scope, &matches);
+        search.filter = user_filter.map_or_else(|| matches.clone(), |filter| all_of(&[filter, &matches]));
         search.attributes.extend([PRINCIPAL, IDENTIFIER].map(str::to_owned));
         // One by the sAMAccountName and another by the userPrincipalName are two people, of whom one signed in.
         search.at_most = 10;

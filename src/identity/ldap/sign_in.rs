@@ -4,7 +4,7 @@ use super::connection::{Connection, Failure, FailureKind};
 use super::entry::Entry;
 use super::pace::Whose;
 use super::verdict::{self, Verdict};
-use super::{Freshness, Halt, Ldap, Reader, refuse_unasked, state, with_subject};
+use super::{Bind, Freshness, Halt, Ldap, Reader, refuse_unasked, state, with_subject};
 use crate::config::{LdapSource, Problem};
 use crate::identity::shield::{self, Limits, Proof, Target, Try};
 use crate::identity::{Authentication, Identity, Refusal, RefusalReason};
@@ -19,9 +19,11 @@ const PASSWORD_STATE: [&str; 2] = [PASSWORD_CHANGED, "pwdLastSet"];
 enum Bound {
     Yes(Connection),
     No(Refusal),
+    /// Refused, and perhaps not for the password.
+    Unexplained(Refusal),
     /// The directory was not asked, or said that it decided nothing.
     Undecided(Failure),
-    /// The password was sent, and no answer came.
+    /// The password was sent, and no answer came, or one that leaves open whether the directory counts it.
     InDoubt(Failure),
 }
 
@@ -56,7 +58,29 @@ pub fn lockout(config: &LdapSource) -> Result<Option<Limits>, Vec<Problem>> {
     }
 }
 
+/// Whom a try by a name made from the login is for.
+enum Named {
+    /// A person of this subject, with what changes when the password does.
+    Person(String, String),
+    /// Nobody can tell before the directory does, so the count is for the name. A userPrincipalName may be one of several.
+    OnlyName {
+        of_several: bool,
+    },
+    Nobody(Refusal),
+}
+
 impl Ldap {
+    /// The limits of the shield; none for a directory that locks nobody.
+    pub fn lockout(&self) -> Option<Limits> {
+        // One account is found under two names at least, its userPrincipalName and its sAMAccountName, and each is counted by itself.
+        if self.counts_by_name() { self.lockout.map(Limits::halved) } else { self.lockout }
+    }
+
+    /// Whether tries of one person are counted under whatever name was typed.
+    pub fn counts_by_name(&self) -> bool {
+        matches!(self.plan.bind, Bind::Principal(_)) && self.service.is_none()
+    }
+
     /// Signs a person in. Somebody unknown is said to be so at once, for another source to be asked: see [`Ldap::pretend`].
     pub async fn authenticate(&self, attempt: &Try<'_>) -> Authentication {
         if let Some(refusal) = refuse_unasked(attempt.login, attempt.password) {
@@ -83,7 +107,15 @@ impl Ldap {
 
     async fn sign_in(&self, attempt: &Try<'_>) -> Authentication {
         if let Some(name) = self.plan.bind.fill(attempt.login) {
-            let subject = shield::pretended_name(&name);
+            let (subject, password_state, limits) = match self.named(attempt.login).await {
+                Ok(Named::Person(subject, password_state)) => (subject, password_state, self.lockout),
+                Ok(Named::OnlyName { of_several: false }) => (shield::pretended_name(&name), String::new(), self.lockout),
+                Ok(Named::OnlyName { of_several: true }) => {
+                    (shield::pretended_name(&name), String::new(), self.lockout.map(Limits::halved))
+                }
+                Ok(Named::Nobody(refusal)) => return Authentication::Refused(refusal),
+                Err(failure) => return self.answer(Err(failure.into())),
+            };
             let work = async {
                 match self.bind(&name, attempt.password, Whose::Unsure).await {
                     Bound::Yes(connection) => {
@@ -93,7 +125,8 @@ impl Ldap {
                     bound => self.not_bound(bound, None),
                 }
             };
-            return attempt.shield.guard(self.target(&subject, ""), attempt, work).await;
+            let target = Target { limits, ..self.target(&subject, &password_state) };
+            return attempt.shield.guard(target, attempt, work).await;
         }
         let found = async {
             let mut reader = self.service_reader()?;
@@ -112,7 +145,7 @@ impl Ldap {
             Ok(subject) => subject.to_owned(),
             Err(failure) => return self.answer(Err(failure.into())),
         };
-        let password_state: String = PASSWORD_STATE.iter().filter_map(|attribute| entry.text(attribute)).collect();
+        let password_state = password_state(&entry);
         let work = async {
             match self.bind(&entry.dn, attempt.password, Whose::Person).await {
                 Bound::Yes(_) => (Proof::Right, self.answer(self.read_person(reader, &entry).await)),
@@ -122,8 +155,22 @@ impl Ldap {
         attempt.shield.guard(self.target(&subject, &password_state), attempt, work).await
     }
 
+    /// Who signs in by userPrincipalName: an account has several such names, and one count.
+    async fn named(&self, login: &str) -> Result<Named, Failure> {
+        let of_several = matches!(self.plan.bind, Bind::Principal(_));
+        if !of_several || self.service.is_none() {
+            return Ok(Named::OnlyName { of_several });
+        }
+        let mut reader = self.service_reader()?;
+        match self.find_named(&mut reader, login).await? {
+            Ok(entry) => Ok(Named::Person(self.subject_of(&entry)?.to_owned(), password_state(&entry))),
+            Err((RefusalReason::UnknownUser, detail)) => Ok(Named::Nobody(Refusal::new(RefusalReason::UnknownUser, detail))),
+            Err(_) => Ok(Named::OnlyName { of_several }),
+        }
+    }
+
     fn target<'a>(&'a self, subject: &'a str, password_state: &'a str) -> Target<'a> {
-        Target { source: &self.name, subject, limits: self.lockout, password_state }
+        Target { source: &self.name, subject, limits: self.lockout(), password_state }
     }
 
     /// The entry that a bind by the template named.
@@ -161,6 +208,11 @@ impl Ldap {
                 };
                 (proof, Authentication::Refused(refusal))
             }
+            // It counts, and the same password may be tried again.
+            Bound::Unexplained(refusal) => {
+                let refusal = Refusal { subject: subject.map(str::to_owned), ..refusal };
+                (Proof::Refused, Authentication::Refused(refusal))
+            }
             Bound::Undecided(failure) => (Proof::Uncounted, self.answer(Err(failure.into()))),
             Bound::InDoubt(failure) => (Proof::InDoubt, self.answer(Err(failure.into()))),
             Bound::Yes(_) => (Proof::Uncounted, self.answer(Err(Failure::new("a bind was taken for none").into()))),
@@ -169,13 +221,20 @@ impl Ldap {
 
     /// As much work, and as few tries, as for somebody who exists.
     async fn refuse_alike(&self, attempt: &Try<'_>, reason: RefusalReason, detail: String) -> Authentication {
+        // A bind by this name was asked for already, for which nothing was counted: the directory knows nobody of this name.
+        if let (true, Some(name)) = (self.counts_by_name() && reason == RefusalReason::UnknownUser, self.plan.bind.fill(attempt.login)) {
+            let work = async { (Proof::Wrong, Authentication::Refused(Refusal::new(reason, detail))) };
+            return attempt.shield.guard(self.target(&shield::pretended_name(&name), ""), attempt, work).await;
+        }
         let subject = shield::pretended(attempt.login);
         let work = async {
             // The name has random bits, so it never exists.
             let nobody = Secret::generate("nobody-");
             let name = format!("cn={},{}", nobody.expose(), self.plan.user_base);
             match self.bind(&name, &nobody, Whose::Nobody).await {
-                Bound::Yes(_) | Bound::No(_) => (Proof::Wrong, Authentication::Refused(Refusal::new(reason, detail))),
+                Bound::Yes(_) | Bound::No(_) | Bound::Unexplained(_) => {
+                    (Proof::Wrong, Authentication::Refused(Refusal::new(reason, detail)))
+                }
                 undecided => self.not_bound(undecided, None),
             }
         };
@@ -199,6 +258,12 @@ impl Ldap {
                     }
                     Bound::No(Refusal::new(reason, codes))
                 }
+                Verdict::Unexplained(codes) => {
+                    drop(connection);
+                    self.pace.hold(answer.took).await;
+                    Bound::Unexplained(Refusal::new(RefusalReason::BadPassword, codes))
+                }
+                Verdict::InDoubt(reason) => Bound::InDoubt(Failure::new(reason)),
                 Verdict::Unknown(reason) => Bound::Undecided(Failure::new(reason)),
             },
             // Nobody could be reached, so nothing was sent.
@@ -206,4 +271,8 @@ impl Ldap {
             Err(failure) => Bound::InDoubt(failure),
         }
     }
+}
+
+fn password_state(entry: &Entry) -> String {
+    PASSWORD_STATE.iter().filter_map(|attribute| entry.text(attribute)).collect()
 }

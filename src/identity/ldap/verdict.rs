@@ -10,6 +10,10 @@ pub enum Verdict {
     Yes,
     /// With the codes for the audit.
     No(RefusalReason, String),
+    /// A no for a reason that is not known: it need not be the password. With the codes.
+    Unexplained(String),
+    /// The directory could not decide, and may have counted the password as wrong all the same; with the reason and its mend.
+    InDoubt(String),
     /// The directory decided nothing; with the reason and its mend.
     Unknown(String),
 }
@@ -39,7 +43,13 @@ pub fn of(answer: &BindAnswer) -> Verdict {
         (0, None) if policy.grace_left.is_some() => Verdict::No(PasswordExpired, format!("{codes}, grace sign-ins left")),
         (0, None) if answer.expired => Verdict::No(PasswordChangeRequired, format!("{codes}, password expired control")),
         (0, None) => Verdict::Yes,
-        (49, _) => refused(windows.map_or(BadPassword, reason_of)),
+        (49, _) => match windows {
+            None => refused(BadPassword),
+            Some(error) if UNDECIDED.contains(&error) => {
+                Verdict::InDoubt(format!("the domain controller could not reach those that know the password ({codes})"))
+            }
+            Some(error) => reason_of(error).map_or_else(|| Verdict::Unexplained(codes.clone()), refused),
+        },
         (19, _) => refused(Locked),
         (53, _) => refused(Disabled),
         // An entry without a password, gone since it was found, or a name that is none: what the person typed was wrong.
@@ -62,18 +72,22 @@ fn windows_error(answer: &BindAnswer) -> Option<u32> {
     once.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
+/// No logon servers; the domain cannot be contacted; a remote procedure call found no server, a busy one, or failed.
+const UNDECIDED: [u32; 7] = [0x51f, 0x54b, 0x6ba, 0x6bb, 0x6be, 0x6bf, 0x721];
+
 /// What a Windows error says about the account ([MS-ERREF] section 2.2); none of the others tells more than that the bind failed.
-fn reason_of(windows_error: u32) -> RefusalReason {
-    match windows_error {
+fn reason_of(windows_error: u32) -> Option<RefusalReason> {
+    Some(match windows_error {
         0x525 => RefusalReason::UnknownUser,
+        0x52e => RefusalReason::BadPassword,
         0x530 | 0x531 => RefusalReason::NotNow,
         0x532 => RefusalReason::PasswordExpired,
         0x533 => RefusalReason::Disabled,
         0x701 => RefusalReason::AccountExpired,
         0x773 => RefusalReason::PasswordChangeRequired,
         0x775 => RefusalReason::Locked,
-        _ => RefusalReason::BadPassword,
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -88,7 +102,7 @@ mod tests {
         match of(&BindAnswer { code, text: text.to_owned(), policy: policy.map(<[u8]>::to_vec), expired, took: Default::default() }) {
             Verdict::Yes => Ok(()),
             Verdict::No(reason, _) => Err(Some(reason)),
-            Verdict::Unknown(_) => Err(None),
+            Verdict::Unknown(_) | Verdict::Unexplained(_) | Verdict::InDoubt(_) => Err(None),
         }
     }
 
@@ -137,13 +151,19 @@ mod tests {
             ("701", AccountExpired),
             ("773", PasswordChangeRequired),
             ("775", Locked),
-            ("52f", BadPassword),
-            ("0", BadPassword),
         ] {
             assert_eq!(read(49, &words(data), None, false), Err(Some(reason)), "{data}");
             assert_eq!(read(49, &words(data).replace(", v4563", ", v1db1\0"), None, false), Err(Some(reason)), "{data}");
             assert_eq!(read(80, &words(data), None, false), Err(None), "only a refusal has one");
             assert_eq!(read(0, &words(data), None, false), Ok(()), "words do not make a success a refusal");
+        }
+        let answer =
+            |data: &str| of(&BindAnswer { code: 49, text: words(data), policy: None, expired: false, took: std::time::Duration::ZERO });
+        for undecided in ["51f", "54b", "6ba", "6be", "721"] {
+            assert!(matches!(answer(undecided), Verdict::InDoubt(_)), "{undecided}");
+        }
+        for other in ["52f", "0", "569", "ffffffff"] {
+            assert!(matches!(answer(other), Verdict::Unexplained(_)), "{other}");
         }
         for odd in [
             "data 533, v1",

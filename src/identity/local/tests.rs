@@ -55,7 +55,7 @@ fn set_password(storage: &Storage, account: &AccountRow, hash: &str, generated: 
 impl House {
     async fn sign_in(&self, login: &str, password: &str) -> Authentication {
         let shield = Shield::fresh(self.storage.clone(), self.local.clock.clone());
-        let attempt = Try { login, password: &Secret::new(password), network: "192.0.2.1", shield: &shield };
+        let attempt = Try { login, password: &Secret::new(password), network: "192.0.2.1", shield: &shield, house: None };
         match self.local.authenticate(&attempt).await {
             Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => self.local.pretend(&attempt).await,
             answer => answer,

@@ -140,7 +140,11 @@ impl Management {
         let fetched = self.client.get_as(address, &authorization).await.map_err(|error| down(error.to_string()))?;
         match fetched.status {
             200 => Ok(fetched),
-            404 => Err(Unanswered::Gone),
+            404 if is_not_found(&fetched.body) => Err(Unanswered::Gone),
+            // A path that does not exist, a proxy, another organisation's page: nothing that is said of a person, whose grants would end.
+            404 => {
+                Err(down(format!("GET {address}: status 404, and not as Okta's API says it; base_url must be the organisation's own URL")))
+            }
             status @ (401 | 403) => Err(down(format!(
                 "GET {address}: status {status}: Okta does not accept the token in api_token_file ({}); make an API token that may read \
                  users and groups, and write it there",
@@ -185,6 +189,11 @@ impl Management {
 async fn within_deadline<T>(work: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
     let late = |_| Err(down(format!("Okta's API did not answer within {} s", DEADLINE.as_secs())));
     tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(late)
+}
+
+/// Whether the body says in Okta's words that there is no such thing.
+fn is_not_found(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|body| body.get("errorCode").and_then(Value::as_str) == Some("E0000007"))
 }
 
 /// Okta's ids are letters and digits. Anything else could be a login, or lead to another place of the API.
@@ -238,6 +247,15 @@ mod tests {
         assert_eq!(next(&[]), Ok(None));
         for bad in ["<https://org.test/b; rel=next", "<b>; rel=next", "<http://elsewhere.test/b>; rel=next"] {
             next(&[bad]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn only_okta_says_that_somebody_is_gone() {
+        assert!(is_not_found(br#"{"errorCode":"E0000007","errorSummary":"Not found: Resource not found: x (User)"}"#));
+        for other in [&b""[..], b"<html>404</html>", b"{}", b"[]", br#"{"errorCode":"E0000022"}"#, br#"{"errorCode":7}"#, br#""E0000007""#]
+        {
+            assert!(!is_not_found(other), "{}", String::from_utf8_lossy(other));
         }
     }
 

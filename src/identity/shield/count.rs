@@ -38,6 +38,20 @@ impl Limits {
         Limits { strangers: i64::from(count), kept: i64::from(count), window: seconds(window) }
     }
 
+    /// For each of two names under which tries of one person are counted: together they stay below what these limits have for one.
+    pub fn halved(self) -> Limits {
+        let each = (self.strangers + self.kept) / 2;
+        let strangers = (self.strangers / 2).max(1);
+        Limits { strangers, kept: (each - strangers).max(0), window: self.window }
+    }
+
+    /// With what strangers may do under `house`: no more tries, forgotten no sooner. Networks that the person signed in from lose
+    /// nothing by it. So nobody can count out which of the sources a login belongs to, or whether to any.
+    pub fn under(self, house: Limits) -> Limits {
+        let strangers = self.strangers.min(house.strangers);
+        Limits { strangers, kept: self.strangers + self.kept - strangers, window: self.window.max(house.window) }
+    }
+
     /// Seconds without a try after which those before are forgotten. Clocks may disagree.
     pub fn quiet(self) -> i64 {
         self.window.saturating_add(CLOCK_MARGIN)

@@ -48,6 +48,8 @@ pub struct Try<'a> {
     /// Where the request came from, as `limits::network` writes it.
     pub network: &'a str,
     pub shield: &'a Shield,
+    /// What strangers may do whichever source the person is of; none while no sources were chosen.
+    pub house: Option<Limits>,
 }
 
 /// Whom a try is for.
@@ -107,6 +109,11 @@ impl Shield {
         Shield::with(storage, Hasher::random(), crate::config::Limits::default().login_failures, clock)
     }
 
+    /// The limits of a source, where nothing locks accounts too.
+    pub fn limits_of(&self, lockout: Option<Limits>) -> Limits {
+        lockout.unwrap_or(self.without_lockout)
+    }
+
     /// What a request is found by when it comes again: nobody can read from it who asked, or what.
     pub fn fingerprint(&self, client: &str, attempt: &Try<'_>) -> String {
         self.hasher.hash("request", &[client, &fold(attempt.login), attempt.network, attempt.password.expose()])
@@ -162,7 +169,8 @@ impl Shield {
     }
 
     async fn take(&self, target: Target<'_>, attempt: &Try<'_>, subject: &str, secret: &str) -> Result<Taking, StorageError> {
-        let limits = target.limits.unwrap_or(self.without_lockout);
+        let limits = self.limits_of(target.limits);
+        let limits = attempt.house.map_or(limits, |house| limits.under(house));
         let network = self.hasher.hash("network", &[subject, attempt.network]);
         let login = self.login_mark(attempt.login, attempt.network);
         let (subject, secret, now) = (subject.to_owned(), secret.to_owned(), self.clock.now());

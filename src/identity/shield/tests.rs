@@ -133,6 +133,25 @@ fn strangers_have_two_less_and_the_last_is_kept() {
     assert!(!wrong(&mut row, true, NOW + 6 + wait - 1) && wrong(&mut row, true, NOW + 7 + wait));
 }
 
+#[test]
+fn all_sources_of_a_house_give_strangers_the_same() {
+    let sources = [Limits::below(10, Duration::from_secs(900)), Limits::of_rate(20, Duration::from_secs(300)), limits()];
+    let house = sources.into_iter().reduce(Limits::under).unwrap();
+    for own in sources {
+        let limits = own.under(house);
+        assert_eq!((limits.strangers, limits.window), (3, 1_800));
+        assert_eq!(limits.strangers + limits.kept, own.strangers + own.kept, "networks that are known lose nothing");
+    }
+}
+
+#[test]
+fn two_names_of_one_person_stay_below_the_threshold_together() {
+    for threshold in 3..50 {
+        let each = Limits::below(threshold, Duration::from_secs(60)).halved();
+        assert!(each.strangers >= 1 && 2 * (each.strangers + each.kept) < i64::from(threshold), "{threshold}: {each:?}");
+    }
+}
+
 const CLOCK: i64 = crate::tokens::CLOCK_MARGIN;
 
 #[test]
@@ -220,7 +239,7 @@ impl House {
     /// A try for Anna, whose password is `right`; answers the word of the refusal.
     async fn attempt(&self, network: &str, password: &str) -> &'static str {
         let (source, password) = (SourceName::from("corp"), Secret::new(password));
-        let attempt = Try { login: "anna", password: &password, network, shield: &self.shield };
+        let attempt = Try { login: "anna", password: &password, network, shield: &self.shield, house: None };
         let target = Target { source: &source, subject: "1", limits: Some(limits()), password_state: "" };
         let ask = async {
             self.asked.fetch_add(1, Ordering::SeqCst);

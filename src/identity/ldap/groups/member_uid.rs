@@ -14,7 +14,8 @@ pub async fn read(plan: &Plan, reader: &mut Reader<'_>, person: &Entry) -> Resul
     if uids.is_empty() {
         return Err(Failure::new(format!("{} has no readable uid, by which its groups would list it", person.dn)));
     }
-    let numbers = own.texts("gidNumber").map(|number| ("gidNumber", number));
+    let primary = whole(plan, reader, &own, "gidNumber").await?;
+    let numbers = primary.iter().map(|number| ("gidNumber", number.as_str()));
     let listed = uids.iter().flat_map(|uid| plan.member_attributes.iter().map(move |attribute| (attribute.as_str(), uid.as_str())));
     let search = below_base(plan, &any_equals(numbers.chain(listed)), vec!["1.1".to_owned()]);
     let found = all(plan, reader, &search).await?;

@@ -118,8 +118,9 @@ async fn own_entry(plan: &Plan, reader: &mut Reader<'_>, person: &Entry, attribu
 
 /// Every value of an attribute of an entry that was read, with the pieces that the server did not send along.
 async fn whole(plan: &Plan, reader: &mut Reader<'_>, entry: &Entry, attribute: &str) -> Result<Vec<String>, Failure> {
-    let mut values: Vec<String> = entry.texts(attribute).map(str::to_owned).collect();
-    let mut piece = entry.piece(attribute).map(|piece| (owned(&piece.values), piece.next));
+    let unreadable = |reason| Failure::new(format!("{attribute} of {} cannot be read: {reason}", entry.dn));
+    let mut values = owned(&entry.all_texts(attribute).map_err(unreadable)?);
+    let mut piece = entry.piece(attribute).map_err(unreadable)?.map(|piece| (owned(&piece.values), piece.next));
     for _ in 0..PIECES {
         let Some((more, next)) = piece else { return Ok(values) };
         values.extend(more);
@@ -128,7 +129,7 @@ async fn whole(plan: &Plan, reader: &mut Reader<'_>, entry: &Entry, attribute: &
         let missing = || Failure::new(format!("the directory does not send the values of {attribute} of {} beyond {next}", entry.dn));
         let found = entry_at(plan, reader, &entry.dn, &[&rest]).await?.ok_or_else(missing)?;
         // An empty piece would be asked for for ever.
-        let more = found.piece(attribute).filter(|piece| !piece.values.is_empty()).ok_or_else(missing)?;
+        let more = found.piece(attribute).map_err(unreadable)?.filter(|piece| !piece.values.is_empty()).ok_or_else(missing)?;
         piece = Some((owned(&more.values), more.next));
     }
     Err(Failure::new(format!("{attribute} of {} has no end", entry.dn)))

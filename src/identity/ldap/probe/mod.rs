@@ -79,11 +79,21 @@ pub async fn probe(name: &SourceName, config: &LdapSource, clock: &Clock, accoun
                 Err(problems) => unreadable(&mut own, problems),
             }
         }
-        None if config.bind_dn.is_none() => own.warn(
-            "people",
-            "there is no service account, so that people and groups cannot be looked at, and no refresh tokens are issued",
-            "set bind_dn and bind_password_file, or accept that people sign in each time",
-        ),
+        None if config.bind_dn.is_none() => {
+            own.warn(
+                "people",
+                "there is no service account, so that people and groups cannot be looked at, and no refresh tokens are issued",
+                "set bind_dn and bind_password_file, or accept that people sign in each time",
+            );
+            if Ldap::new(name.clone(), config, clock.clone()).is_ok_and(|ldap| ldap.counts_by_name()) {
+                own.warn(
+                    "lockout",
+                    "people have two names to bind with, userPrincipalName and sAMAccountName, and without a service account wrong passwords \
+                     are counted for each name: strangers have half the tries for each",
+                    "set bind_dn and bind_password_file, or give nobody a userPrincipalName that differs from the sAMAccountName",
+                );
+            }
+        }
         None => own.fail("people", "not looked at: no server takes the service account", "mend what failed above first"),
     }
     findings.add(own.done());
@@ -191,6 +201,15 @@ impl Server<'_> {
                     return (Bound::Yes, Some(connection));
                 }
                 Verdict::Unknown(reason) => findings.fail("service bind", reason, "do as it says, or ask whoever runs the directory"),
+                // Perhaps counted: as after a refusal, no other server is asked.
+                Verdict::InDoubt(reason) => {
+                    findings.fail("service bind", reason, "see whether the domain controllers reach each other");
+                    return (Bound::Refused, None);
+                }
+                Verdict::Unexplained(codes) => {
+                    findings.fail("service bind", format!("the directory refuses {dn} ({codes})"), "see the directory's log for why");
+                    return (Bound::Refused, None);
+                }
                 Verdict::No(reason, codes) => {
                     let mend = match reason {
                         RefusalReason::BadPassword | RefusalReason::UnknownUser => {

@@ -132,7 +132,7 @@ fn database() -> Storage {
 
 async fn sign_in(ldap: &Ldap, login: &str, password: &str) -> Authentication {
     let shield = Shield::fresh(database(), Clock::System);
-    let attempt = Try { login, password: &Secret::new(password), network: "192.0.2.1", shield: &shield };
+    let attempt = Try { login, password: &Secret::new(password), network: "192.0.2.1", shield: &shield, house: None };
     match ldap.authenticate(&attempt).await {
         Authentication::Refused(refusal) if refusal.reason == RefusalReason::UnknownUser => ldap.pretend(&attempt).await,
         answer => answer,
